@@ -1,0 +1,266 @@
+"""What one batch does to the database, decided purely: no SQL, no clock, the same for SQLite and PostgreSQL.
+
+A batch settles first (it makes room), then voids, then reserves in the order of arrival. `plan` names the counters that
+the transaction must open and lock; `apply` turns what it read into rows to insert and differences to add.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gateway.core.limits import Interval, Limit, Metric, Standing, decide, period_start
+from gateway.ledger.entries import Figures, Grant, Item, Refused, Reservation, Settlement, Source, Stale
+
+MICROSECONDS = 1_000_000
+
+CounterKey = tuple[str, int]
+"""(limit id, period start)."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What waits for one commit."""
+
+    reservations: list[Reservation] = field(default_factory=list)
+    settlements: list[Settlement] = field(default_factory=list)
+    voids: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.reservations) + len(self.settlements) + len(self.voids)
+
+
+@dataclass(slots=True)
+class Counts:
+    """A counter's figures as read, or a difference to add to it."""
+
+    used: int = 0
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedItem:
+    """A hold item that the transaction just deleted."""
+
+    request_id: str
+    limit_id: str
+    period_start: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A final usage record that is already there, for a settlement whose hold is not."""
+
+    request_id: str
+    source: Source
+    figures: Figures
+
+
+@dataclass(slots=True)
+class State:
+    """What the transaction read under its locks. Holds of settled and voided calls are already deleted.
+
+    `kinds` has metric and interval of the limits that were made while a call was in flight: its hold then has items
+    that its settlement does not know.
+    """
+
+    now_us: int
+    revision: int
+    counters: dict[CounterKey, Counts]
+    released_holds: set[str] = field(default_factory=set)
+    released_items: list[ReleasedItem] = field(default_factory=list)
+    finals: dict[str, Final] = field(default_factory=dict)
+    kinds: dict[str, tuple[Metric, Interval | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A usage row to insert."""
+
+    settlement: Settlement
+    kind: str
+    figures: Figures
+    settled_at_us: int
+
+
+@dataclass(slots=True)
+class Effects:
+    """What to write, and what each reservation is told once it is durable."""
+
+    deltas: dict[CounterKey, Counts] = field(default_factory=dict)
+    granted: list[tuple[Reservation, Grant]] = field(default_factory=list)
+    answers: list[Grant | Refused | Stale] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """True when nothing has to be written beyond the deletes that were already made."""
+        return not (self.deltas or self.granted or self.entries)
+
+    def delta(self, key: CounterKey) -> Counts:
+        """Return the difference to add to a counter, for changing."""
+        counts = self.deltas.get(key)
+        if counts is None:
+            counts = self.deltas[key] = Counts()
+        return counts
+
+
+def current_key(limit_id: str, interval: Interval | None, now_us: int) -> CounterKey:
+    """Return the counter of a limit's period at that time."""
+    return limit_id, period_start(interval, now_us // MICROSECONDS)
+
+
+def plan(batch: Batch, now_us: int) -> list[CounterKey]:
+    """Return the counters to open and lock, in the one global order."""
+    starts = {interval: period_start(interval, now_us // MICROSECONDS) for interval in (None, *Interval)}
+    keys = {(limit.id, starts[limit.interval]) for ask in batch.reservations for limit in ask.limits}
+    for settlement in batch.settlements:
+        for item in settlement.items:
+            keys.add((item.limit_id, item.period_start))
+            if item.interval is Interval.MINUTE:
+                keys.add((item.limit_id, starts[Interval.MINUTE]))
+    return sorted(keys)
+
+
+def apply(batch: Batch, state: State) -> Effects:
+    """Decide the whole batch. Settlements make room for the reservations behind them."""
+    effects = Effects()
+    items = _items_by_request(state.released_items)
+    for item in state.released_items:
+        effects.delta((item.limit_id, item.period_start)).held -= item.amount
+    settled: set[str] = set()
+    for settlement in batch.settlements:
+        if settlement.request_id not in settled:
+            settled.add(settlement.request_id)
+            _settle(settlement, items.get(settlement.request_id, ()), state, effects)
+    for reservation in batch.reservations:
+        effects.answers.append(_reserve(reservation, state, effects))
+    return effects
+
+
+def _items_by_request(released: Iterable[ReleasedItem]) -> Mapping[str, list[ReleasedItem]]:
+    by_request: dict[str, list[ReleasedItem]] = {}
+    for item in released:
+        by_request.setdefault(item.request_id, []).append(item)
+    return by_request
+
+
+def _settle(settlement: Settlement, released: Sequence[ReleasedItem], state: State, effects: Effects) -> None:
+    final = state.finals.get(settlement.request_id)
+    swept = settlement.source is Source.SWEPT
+    if settlement.request_id in state.released_holds or (final is None and not swept):
+        effects.entries.append(Entry(settlement, "final", settlement.figures, state.now_us))
+        _charge(_items(settlement, released, state), settlement.figures, Figures(), state, effects)
+    elif final is not None and final.source is Source.SWEPT and not swept:
+        effects.entries.append(Entry(settlement, "correction", settlement.figures - final.figures, state.now_us))
+        _charge(settlement.items, settlement.figures, final.figures, state, effects)
+
+
+def _items(settlement: Settlement, released: Sequence[ReleasedItem], state: State) -> Sequence[Item]:
+    """Return the items it was admitted under and those that were added to its hold since, by new limits."""
+    known = {item.limit_id for item in settlement.items}
+    added = [
+        Item(item.limit_id, *state.kinds[item.limit_id], item.period_start, item.amount)
+        for item in released
+        if item.limit_id not in known and item.limit_id in state.kinds
+    ]
+    return [*settlement.items, *added] if added else settlement.items
+
+
+def _charge(items: Iterable[Item], now: Figures, before: Figures, state: State, effects: Effects) -> None:
+    """Add what the call used, less what was charged before, to the counters it was admitted under.
+
+    The charge belongs to the period of admission. Of a minute limit only as much as was held does, and the rest goes to
+    the present minute, so that a past minute never grows beyond what it admitted.
+    """
+    for item in items:
+        charge = now.amount(item.metric) - before.amount(item.metric)
+        key = (item.limit_id, item.period_start)
+        if item.interval is Interval.MINUTE:
+            within = min(now.amount(item.metric), item.amount) - min(before.amount(item.metric), item.amount)
+            if charge != within:
+                present = current_key(item.limit_id, item.interval, state.now_us)
+                effects.delta(present).used += charge - within
+            charge = within
+        if charge:
+            effects.delta(key).used += charge
+
+
+def _reserve(reservation: Reservation, state: State, effects: Effects) -> Grant | Refused | Stale:
+    if reservation.revision != state.revision:
+        return Stale(state.revision)
+    standings: list[Standing] = []
+    for limit in reservation.limits:
+        standing = _standing(limit, state, effects)
+        if standing is None:
+            return Stale(state.revision)
+        standings.append(standing)
+    admission = decide(reservation.demand, standings)
+    if admission.refusals:
+        return Refused(admission.refusals, state.now_us / MICROSECONDS)
+    grant_items = []
+    for standing, amount in zip(standings, admission.amounts, strict=True):
+        limit = standing.limit
+        standing.held += amount
+        effects.delta((limit.id, standing.period_start)).held += amount
+        grant_items.append(Item(limit.id, limit.metric, limit.interval, standing.period_start, amount))
+    grant = Grant(
+        reservation.request_id, state.now_us, tuple(grant_items), admission.output_cap, tuple(standings)
+    )
+    effects.granted.append((reservation, grant))
+    return grant
+
+
+def _standing(limit: Limit, state: State, effects: Effects) -> Standing | None:
+    """Return the limit's counter with this batch's differences; None if the limit was deleted meanwhile."""
+    key = current_key(limit.id, limit.interval, state.now_us)
+    read = state.counters.get(key)
+    if read is None:
+        return None
+    change = effects.deltas.get(key)
+    if change is None:
+        return Standing(limit, key[1], read.used, read.held)
+    return Standing(limit, key[1], read.used + change.used, read.held + change.held)
+
+
+RollupKey = tuple[str, int, str, str, str, int]
+"""(api key, start, operation, model, service tier, batch): the primary key of usage_hour and usage_day."""
+
+
+def rollups(entries: Iterable[Entry], width_seconds: int) -> dict[RollupKey, tuple[Settlement, list[int]]]:
+    """Add up entries by bucket of admission, keys sorted; the sums are in the order of the tables' sum columns."""
+    sums: dict[RollupKey, tuple[Settlement, list[int]]] = {}
+    for entry in entries:
+        record = entry.settlement
+        admitted = record.admitted_at_us // MICROSECONDS
+        key = (
+            record.caller.api_key_id,
+            admitted - admitted % width_seconds,
+            record.subject.operation,
+            record.subject.model,
+            record.service_tier,
+            record.batch,
+        )
+        row = rollup_sums(entry)
+        present = sums.get(key)
+        sums[key] = (record, row if present is None else [a + b for a, b in zip(present[1], row, strict=True)])
+    return dict(sorted(sums.items())) if len(sums) > 1 else sums
+
+
+def rollup_sums(entry: Entry) -> list[int]:
+    """Return one entry's part of a rollup row, in the order of the rollup tables' sum columns."""
+    figures = entry.figures
+    return [
+        figures.requests,
+        figures.succeeded,
+        figures.input_tokens,
+        figures.cached_tokens,
+        figures.cache_write_tokens + figures.cache_write_1h_tokens,
+        figures.input_audio_tokens,
+        figures.input_image_tokens,
+        figures.output_tokens,
+        figures.reasoning_tokens,
+        figures.output_audio_tokens,
+        figures.images,
+        figures.cost_nano_usd or 0,
+        1 if figures.cost_nano_usd is None and entry.kind == "final" else 0,
+    ]

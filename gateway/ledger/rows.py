@@ -1,0 +1,66 @@
+"""How entries lie in rows: the one place that knows the order of the ledger's columns, for both databases."""
+
+from collections.abc import Iterable
+from typing import Final as Constant
+
+from gateway.ledger.effects import Entry, rollups
+from gateway.ledger.entries import Figures, Grant, Reservation
+
+HOLD_COLUMNS: Constant = (
+    "request_id", "owner", "admitted_at_us", "api_key_id", "project_id", "user_id", "service_account_id",
+    "operation", "model", "requested_model", "upstream", "input_tokens", "input_rate", "output_rate",
+)  # fmt: skip
+USAGE_COLUMNS: Constant = (
+    "admitted_at_us", "request_id", "entry", "settled_at_us",
+    "api_key_id", "project_id", "user_id", "service_account_id",
+    "operation", "model", "requested_model", "upstream",
+    "service_tier", "batch", *Figures.__struct_fields__,
+    "rates", "source", "outcome", "status", "duration_ms", "first_byte_ms", "client_request_id", "upstream_request_id",
+)  # fmt: skip
+ROLLUP_KEY_COLUMNS: Constant = ("api_key_id", "start", "operation", "model", "service_tier", "batch")
+ROLLUP_OWNER_COLUMNS: Constant = ("project_id", "user_id", "service_account_id")
+ROLLUP_SUM_COLUMNS: Constant = (
+    "requests", "succeeded", "input_tokens", "cached_tokens", "cache_write_tokens", "input_audio_tokens",
+    "input_image_tokens", "output_tokens", "reasoning_tokens", "output_audio_tokens", "images", "cost_nano_usd",
+    "unpriced_requests",
+)  # fmt: skip
+
+Row = tuple[str | int | None, ...]
+
+
+def hold_row(owner: str, reservation: Reservation, grant: Grant) -> Row:
+    """Return the row of HOLD_COLUMNS."""
+    caller, subject = reservation.caller, reservation.subject
+    return (
+        reservation.request_id, owner, grant.admitted_at_us,
+        caller.api_key_id, caller.project_id, caller.user_id, caller.service_account_id,
+        subject.operation, subject.model, subject.requested_model, subject.upstream,
+        reservation.input_tokens, reservation.input_rate, reservation.output_rate,
+    )  # fmt: skip
+
+
+def usage_row(entry: Entry) -> Row:
+    """Return the row of USAGE_COLUMNS."""
+    record, figures = entry.settlement, entry.figures
+    caller, subject = record.caller, record.subject
+    return (
+        record.admitted_at_us, record.request_id, entry.kind, entry.settled_at_us,
+        caller.api_key_id, caller.project_id, caller.user_id, caller.service_account_id,
+        subject.operation, subject.model, subject.requested_model, subject.upstream,
+        record.service_tier, record.batch,
+        figures.requests, figures.succeeded, figures.input_tokens, figures.cached_tokens, figures.cache_write_tokens,
+        figures.cache_write_1h_tokens, figures.input_audio_tokens, figures.input_image_tokens, figures.output_tokens,
+        figures.reasoning_tokens, figures.output_audio_tokens, figures.images, figures.cost_nano_usd,
+        figures.upstream_cost_nano_usd,
+        record.rates, record.source.value, record.outcome.value, record.status, record.duration_ms,
+        record.first_byte_ms, record.client_request_id, record.upstream_request_id,
+    )  # fmt: skip
+
+
+def rollup_rows(entries: Iterable[Entry], width_seconds: int) -> list[Row]:
+    """Return rows of key, owner and sum columns, in the order of their key."""
+    rows: list[Row] = []
+    for key, (record, sums) in rollups(entries, width_seconds).items():
+        caller = record.caller
+        rows.append((*key, caller.project_id, caller.user_id, caller.service_account_id, *sums))
+    return rows

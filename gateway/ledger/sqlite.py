@@ -1,0 +1,273 @@
+"""The ledger on SQLite: one connection writes, on the event loop, and never waits for a lock or for the disk there.
+
+Statements take microseconds, so they run where the batch is; `busy_timeout` is 0 and a foreign lock (the command line)
+is tried again after an await. Commits are made with `synchronous=NORMAL`, which does not sync the write-ahead log; the
+log is synced in a thread and only then is the batch's commit told to anybody: durable, and the loop was free meanwhile.
+Checkpoints run in that thread too, on the same connection, between batches: no second connection ever checkpoints.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.core.errors import ServiceUnavailable
+from gateway.core.limits import Interval, Metric
+from gateway.ledger.effects import (
+    MICROSECONDS,
+    Batch,
+    CounterKey,
+    Counts,
+    Effects,
+    Final,
+    ReleasedItem,
+    State,
+    apply,
+    plan,
+)
+from gateway.ledger.entries import Figures, Grant, Item, Refused, Settlement, Source, Stale
+from gateway.ledger.rows import (
+    HOLD_COLUMNS,
+    ROLLUP_KEY_COLUMNS,
+    ROLLUP_OWNER_COLUMNS,
+    ROLLUP_SUM_COLUMNS,
+    USAGE_COLUMNS,
+    hold_row,
+    rollup_rows,
+    usage_row,
+)
+from gateway.ledger.sweep import SWEPT_COLUMNS, gather
+
+T = TypeVar("T")
+
+LOCK_RETRY_SECONDS = 0.005
+LOCK_PATIENCE_SECONDS = 5.0
+CHECKPOINT_PAGES = 4_000
+"""16 MB of log: rare enough to be cheap, small enough to copy in a few milliseconds."""
+
+
+def _marks(columns: Sequence[str]) -> str:
+    return ", ".join("?" * len(columns))
+
+
+# A minute opens with what the last one used beyond its amount, for each minute that passed; all others open at 0.
+OPEN_COUNTER = """
+    INSERT INTO counter (limit_id, period_start, used, held)
+    SELECT id, ?2, CASE WHEN interval = 'minute' THEN coalesce((
+        SELECT max(0, used - "limit".amount * ((?2 - period_start) / 60)) FROM counter
+        WHERE limit_id = ?1 AND period_start < ?2 ORDER BY period_start DESC LIMIT 1), 0) ELSE 0 END, 0
+    FROM "limit" WHERE id = ?1 ON CONFLICT DO NOTHING"""
+READ_COUNTER = "SELECT used, held FROM counter WHERE limit_id = ? AND period_start = ?"
+CHANGE_COUNTER = "UPDATE counter SET used = used + ?, held = held + ? WHERE limit_id = ? AND period_start = ?"
+INSERT_HOLD = f"INSERT INTO hold ({', '.join(HOLD_COLUMNS)}) VALUES ({_marks(HOLD_COLUMNS)})"
+INSERT_ITEM = "INSERT INTO hold_item (request_id, limit_id, period_start, amount) VALUES (?, ?, ?, ?)"
+DELETE_HOLD = "DELETE FROM hold WHERE request_id = ?"
+DELETE_ITEMS = "DELETE FROM hold_item WHERE request_id = ? RETURNING limit_id, period_start, amount"
+READ_KIND = 'SELECT metric, interval FROM "limit" WHERE id = ?'
+READ_FINAL = (
+    f"SELECT source, {', '.join(Figures.__struct_fields__)} FROM usage "
+    "WHERE admitted_at_us = ? AND request_id = ? AND entry = 'final'"
+)
+INSERT_USAGE = (
+    f"INSERT INTO usage ({', '.join(USAGE_COLUMNS)}) VALUES ({_marks(USAGE_COLUMNS)}) ON CONFLICT DO NOTHING"
+)
+_ROLLUP_COLUMNS = (*ROLLUP_KEY_COLUMNS, *ROLLUP_OWNER_COLUMNS, *ROLLUP_SUM_COLUMNS)
+ADD_ROLLUP = {
+    width: f"INSERT INTO {table} ({', '.join(_ROLLUP_COLUMNS)}) VALUES ({_marks(_ROLLUP_COLUMNS)}) "
+    f"ON CONFLICT ({', '.join(ROLLUP_KEY_COLUMNS)}) DO UPDATE SET "
+    + ", ".join(f"{column} = {column} + excluded.{column}" for column in ROLLUP_SUM_COLUMNS)
+    for width, table in ((3_600, "usage_hour"), (86_400, "usage_day"))
+}
+BEAT = "INSERT INTO owner (id, beat_at_us) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET beat_at_us = excluded.beat_at_us"
+DELIVERED = "UPDATE hold SET delivered = ? WHERE request_id = ?"
+ABANDONED = (
+    f"SELECT {', '.join(SWEPT_COLUMNS)} FROM hold "
+    "WHERE owner <> ? AND owner NOT IN (SELECT id FROM owner WHERE beat_at_us >= ?) LIMIT ?"
+)
+ITEMS_OF = (
+    "SELECT limit_id, metric, interval, period_start, hold_item.amount "
+    'FROM hold_item JOIN "limit" ON "limit".id = limit_id WHERE request_id = ?'
+)
+FORGET_OWNERS = "DELETE FROM owner WHERE id <> ? AND beat_at_us < ? AND id NOT IN (SELECT owner FROM hold)"
+# The newest row stays: the next minute opens from it.
+FORGET_MINUTES = """
+    DELETE FROM counter WHERE held = 0 AND period_start < ?1
+    AND limit_id IN (SELECT id FROM "limit" WHERE interval = 'minute')
+    AND period_start < (SELECT max(period_start) FROM counter AS newer WHERE newer.limit_id = counter.limit_id)"""
+MINUTES_KEPT_SECONDS = 3_600
+
+
+class SqliteLedger:
+    """The ledger's transactions on a SQLite file. `clock` returns Unix microseconds; `owner` names this process."""
+
+    def __init__(self, path: Path, owner: str, clock: Callable[[], int]) -> None:
+        self._path = path
+        self._owner = owner
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="ledger-disk")
+        self._log_file: int | None = None
+        self._commits = 0
+        self.connection = sqlite3.connect(
+            path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0", "foreign_keys=ON"):
+            self.connection.execute(f"PRAGMA {pragma}")
+
+    async def close(self) -> None:
+        """Copy the log into the database and let the connection go. Idempotent."""
+        async with self._turn:
+            await asyncio.get_running_loop().run_in_executor(self._disk, self._close_now)
+        self._disk.shutdown()
+
+    def _close_now(self) -> None:
+        self.connection.close()
+        if self._log_file is not None:
+            os.close(self._log_file)
+            self._log_file = None
+
+    async def commit(self, batch: Batch) -> list[Grant | Refused | Stale]:
+        """Apply a batch in one transaction and return the reservations' answers once it is on the disk.
+
+        Raises ServiceUnavailable when another process keeps the file locked, sqlite3.Error for what the batch itself
+        is to blame for; in both cases nothing of it was applied.
+        """
+        return await self.run(lambda connection: self._apply(connection, batch))
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run one piece of work in a transaction of its own on the one writing connection, durably."""
+        async with self._turn:
+            await self._begin()
+            try:
+                result = work(self.connection)
+                self.connection.execute("COMMIT")
+            except BaseException:
+                self.connection.rollback()
+                raise
+            self._commits += 1
+        await asyncio.get_running_loop().run_in_executor(self._disk, self._sync)
+        if self._commits >= CHECKPOINT_PAGES // 4:
+            await self._checkpoint()
+        return result
+
+    async def _begin(self) -> None:
+        """Take the write lock. A foreign holder is waited for with awaits, never inside SQLite."""
+        for _ in range(int(LOCK_PATIENCE_SECONDS / LOCK_RETRY_SECONDS)):
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise
+                await asyncio.sleep(LOCK_RETRY_SECONDS)
+            else:
+                return
+        raise ServiceUnavailable("The database is locked by another process; try again shortly.")
+
+    def _sync(self) -> None:
+        if self._log_file is None:
+            self._log_file = os.open(f"{self._path}-wal", os.O_RDONLY)
+        os.fdatasync(self._log_file)
+
+    async def _checkpoint(self) -> None:
+        async with self._turn:
+            self._commits = 0
+            await asyncio.get_running_loop().run_in_executor(self._disk, self._checkpoint_now)
+
+    def _checkpoint_now(self) -> None:
+        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _apply(self, connection: sqlite3.Connection, batch: Batch) -> list[Grant | Refused | Stale]:
+        now_us = self._clock()
+        state = State(now_us, connection.execute("SELECT value FROM revision").fetchone()[0], {})
+        for key in plan(batch, now_us):
+            self._read_counter(connection, key, state)
+        self._release(connection, batch, state)
+        effects = apply(batch, state)
+        if not effects.is_empty:
+            self._write(connection, effects)
+        return effects.answers
+
+    def _read_counter(self, connection: sqlite3.Connection, key: CounterKey, state: State) -> None:
+        row = connection.execute(READ_COUNTER, key).fetchone()
+        if row is None:
+            connection.execute(OPEN_COUNTER, key)
+            row = connection.execute(READ_COUNTER, key).fetchone()
+        if row is not None:
+            state.counters[key] = Counts(*row)
+
+    def _release(self, connection: sqlite3.Connection, batch: Batch, state: State) -> None:
+        for settlement in batch.settlements:
+            self._release_hold(connection, settlement.request_id, state)
+            if settlement.request_id not in state.released_holds:
+                self._read_final(connection, settlement, state)
+        for request_id in batch.voids:
+            self._release_hold(connection, request_id, state)
+        carried = {item.limit_id for settlement in batch.settlements for item in settlement.items}
+        for item in state.released_items:
+            if item.limit_id not in carried and item.limit_id not in state.kinds:
+                kind = connection.execute(READ_KIND, (item.limit_id,)).fetchone()
+                if kind is not None:
+                    state.kinds[item.limit_id] = Metric(kind[0]), kind[1] and Interval(kind[1])
+
+    def _release_hold(self, connection: sqlite3.Connection, request_id: str, state: State) -> None:
+        if connection.execute(DELETE_HOLD, (request_id,)).rowcount:
+            state.released_holds.add(request_id)
+            state.released_items.extend(
+                ReleasedItem(request_id, *row) for row in connection.execute(DELETE_ITEMS, (request_id,)).fetchall()
+            )
+
+    def _read_final(self, connection: sqlite3.Connection, settlement: Settlement, state: State) -> None:
+        row = connection.execute(READ_FINAL, (settlement.admitted_at_us, settlement.request_id)).fetchone()
+        if row is not None:
+            state.finals[settlement.request_id] = Final(settlement.request_id, Source(row[0]), Figures(*row[1:]))
+
+    def _write(self, connection: sqlite3.Connection, effects: Effects) -> None:
+        for key, change in effects.deltas.items():
+            if change.used or change.held:
+                done = connection.execute(CHANGE_COUNTER, (change.used, change.held, *key))
+                if not done.rowcount:
+                    connection.execute(OPEN_COUNTER, key)
+                    connection.execute(CHANGE_COUNTER, (change.used, change.held, *key))
+        for reservation, grant in effects.granted:
+            connection.execute(INSERT_HOLD, hold_row(self._owner, reservation, grant))
+            for item in grant.items:
+                connection.execute(INSERT_ITEM, (grant.request_id, item.limit_id, item.period_start, item.amount))
+        if effects.entries:
+            connection.executemany(INSERT_USAGE, map(usage_row, effects.entries))
+            for width, statement in ADD_ROLLUP.items():
+                connection.executemany(statement, rollup_rows(effects.entries, width))
+
+    async def beat(self, delivered: Mapping[str, int]) -> None:
+        """Renew this process's lease and note the output tokens that its streams have delivered so far."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(BEAT, (self._owner, self._clock()))
+            connection.executemany(DELIVERED, [(tokens, request_id) for request_id, tokens in delivered.items()])
+
+        await self.run(work)
+
+    async def abandoned(self, lease_us: int, most: int) -> list[Settlement]:
+        """Return settlements for holds whose owner has no lease younger than `lease_us`. Changes nothing."""
+
+        def work(connection: sqlite3.Connection) -> list[Settlement]:
+            rows = connection.execute(ABANDONED, (self._owner, self._clock() - lease_us, most)).fetchall()
+            items: dict[str, list[Item]] = {}
+            for row in rows:
+                for limit_id, metric, interval, start, amount in connection.execute(ITEMS_OF, (row[0],)):
+                    item = Item(limit_id, Metric(metric), interval and Interval(interval), start, amount)
+                    items.setdefault(row[0], []).append(item)
+            return gather(rows, items)
+
+        return await self.run(work)
+
+    async def tidy(self, lease_us: int) -> None:
+        """Forget dead owners that hold nothing and minute counters that nothing can depend on any more."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(FORGET_OWNERS, (self._owner, self._clock() - lease_us))
+            connection.execute(FORGET_MINUTES, (self._clock() // MICROSECONDS - MINUTES_KEPT_SECONDS,))
+
+        await self.run(work)

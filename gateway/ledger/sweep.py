@@ -1,0 +1,47 @@
+"""How a hold whose process died is settled: the counted prompt and what was delivered at the last heartbeat.
+
+Never a refund (the provider was asked, or may have been) and never a leak (the hold is gone with the settlement).
+"""
+
+from collections.abc import Iterable, Mapping
+
+from gateway.core.limits import PICO_PER_NANO
+from gateway.ledger.entries import Caller, Figures, Item, Outcome, Settlement, Source, Subject
+
+SWEPT_COLUMNS = (
+    "request_id", "admitted_at_us", "api_key_id", "project_id", "user_id", "service_account_id",
+    "operation", "model", "requested_model", "upstream", "input_tokens", "input_rate", "output_rate", "delivered",
+)  # fmt: skip
+SweptRow = tuple[str, int, str, str, str | None, str | None, str, str, str, str, int, int, int, int]
+
+
+def swept(row: SweptRow, items: Iterable[Item]) -> Settlement:
+    """Make the settlement of an abandoned hold. Cost is rounded half-even to nano-USD, as for any call."""
+    (request_id, admitted_at_us, api_key, project, user, service_account, *subject) = row[:10]
+    input_tokens, input_rate, output_rate, delivered = row[10:]
+    pico = input_tokens * input_rate + delivered * output_rate
+    return Settlement(
+        request_id=request_id,
+        admitted_at_us=admitted_at_us,
+        caller=Caller(api_key, project, user, service_account),
+        subject=Subject(*subject),
+        items=tuple(items),
+        figures=Figures(
+            requests=1, input_tokens=input_tokens, output_tokens=delivered, cost_nano_usd=half_even(pico, PICO_PER_NANO)
+        ),
+        source=Source.SWEPT,
+        outcome=Outcome.GATEWAY_FAILED,
+        status=0,
+        rates=f'{{"input":{input_rate},"output":{output_rate}}}',
+    )
+
+
+def half_even(amount: int, unit: int) -> int:
+    """Divide and round half to even."""
+    whole, rest = divmod(amount, unit)
+    return whole + (2 * rest > unit or (2 * rest == unit and whole % 2 == 1))
+
+
+def gather(rows: Iterable[SweptRow], items: Mapping[str, list[Item]]) -> list[Settlement]:
+    """Make settlements of rows and their items by request id."""
+    return [swept(row, items.get(row[0], ())) for row in rows]

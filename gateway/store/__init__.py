@@ -1,0 +1,1 @@
+"""The database: one file per noun, each a table and plain functions on a connection. The home of SQLAlchemy."""

@@ -1,0 +1,95 @@
+"""The ledger: usage records, append-only, and their rollups by hour and day."""
+
+from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, Text
+
+from gateway.store.tables import integer, metadata, text
+
+usage = Table(
+    "usage",
+    metadata,
+    integer("admitted_at_us"),
+    text("request_id"),
+    text("entry"),
+    integer("settled_at_us"),
+    text("api_key_id"),
+    text("project_id"),
+    text("user_id", null=True),
+    text("service_account_id", null=True),
+    text("operation"),
+    text("model"),
+    text("requested_model"),
+    text("upstream"),
+    text("service_tier"),
+    integer("batch", default=0),
+    integer("requests"),
+    integer("succeeded"),
+    integer("input_tokens"),
+    integer("cached_tokens"),
+    integer("cache_write_tokens"),
+    integer("cache_write_1h_tokens"),
+    integer("input_audio_tokens"),
+    integer("input_image_tokens"),
+    integer("output_tokens"),
+    integer("reasoning_tokens"),
+    integer("output_audio_tokens"),
+    integer("images"),
+    integer("cost_nano_usd", null=True),
+    integer("upstream_cost_nano_usd", null=True),
+    text("rates", null=True),
+    text("source"),
+    text("outcome"),
+    integer("status"),
+    integer("duration_ms"),
+    integer("first_byte_ms", null=True),
+    text("client_request_id", null=True),
+    text("upstream_request_id", null=True),
+    PrimaryKeyConstraint("admitted_at_us", "request_id", "entry"),
+    Index(None, "api_key_id", "admitted_at_us"),
+    sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (admitted_at_us)",
+)
+"""One `final` row per call; a settlement that comes after a sweep adds one `correction` with the differences, which may
+be negative. `cost_nano_usd` is null when the model had no price. `rates` are those used, as JSON, in pico-USD per token.
+"""
+
+SUMS = (
+    "requests",
+    "succeeded",
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "input_audio_tokens",
+    "input_image_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "output_audio_tokens",
+    "images",
+    "cost_nano_usd",
+    "unpriced_requests",
+)
+"""The columns that rollups add up. `cache_write_tokens` here covers both lifetimes of the cache."""
+
+
+def _rollup(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        text("api_key_id"),
+        integer("start"),
+        text("operation"),
+        text("model"),
+        text("service_tier"),
+        integer("batch"),
+        text("project_id"),
+        text("user_id", null=True),
+        text("service_account_id", null=True),
+        *(integer(column) for column in SUMS),
+        PrimaryKeyConstraint("api_key_id", "start", "operation", "model", "service_tier", "batch"),
+        Index(None, "start"),
+        sqlite_with_rowid=False,
+    )
+
+
+usage_hour = _rollup("usage_hour")
+usage_day = _rollup("usage_day")
+"""Rolled up in the settling transaction by the time of admission; `start` is in Unix seconds."""
