@@ -30,7 +30,7 @@ def main() -> int:
     try:
         version = asyncio.run(answering_version(url))
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        print(f"PostgreSQL: none answers at {place} ({error or type(error).__name__}); tests run on SQLite only")
+        print(f"PostgreSQL: none answers at {place} ({str(error) or type(error).__name__}); tests run on SQLite only")
         return int("--required" in sys.argv)
     print(f"PostgreSQL: {version} at {place}; tests run on it too")
     return 0
