@@ -1,0 +1,41 @@
+"""Cut a long text into pieces of bounded size, where possible so that the sum of their counts is the whole's count.
+
+All four encodings split a text by a pattern before they merge bytes, and no pattern looks back or reaches across these
+places: between a letter and a digit (either way), between a letter or digit and the whitespace after it, and after a
+newline before a letter or digit. A cut there changes nothing. Where a piece has no such place near its end (a million
+spaces, a million emoji, a script without spaces) it is cut anyway; a cut through a token then adds about one.
+"""
+
+from collections.abc import Iterator
+
+# About 8k tokens: 2 ms of work and a list of 64 KiB per piece; the worst inputs known (repeated emoji) take 15 ms.
+PIECE_CHARACTERS = 32_768
+# How far back from a piece's end an exact place is looked for: a few lines of anything written by a person.
+_LOOK_BACK_CHARACTERS = 1_024
+
+
+def pieces(text: str, piece_characters: int = PIECE_CHARACTERS) -> Iterator[str]:
+    """The text in order, in pieces of 1 to `piece_characters` characters; joined they are the text."""
+    start = 0
+    while len(text) - start > piece_characters:
+        end = _cut_near(text, start, start + piece_characters)
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def is_exact_cut(left: str, right: str) -> bool:
+    """Whether a cut between two neighbouring characters leaves the token count unchanged."""
+    if left.isalpha():
+        return right.isdecimal() or right in " \n"
+    if left.isdecimal():
+        return right.isalpha() or right in " \n"
+    return left == "\n" and (right.isalpha() or right.isdecimal())
+
+
+def _cut_near(text: str, start: int, end: int) -> int:
+    """The last exact place in the look-back before `end`, else `end`."""
+    for place in range(end, max(start, end - _LOOK_BACK_CHARACTERS), -1):
+        if is_exact_cut(text[place - 1], text[place]):
+            return place
+    return end
