@@ -1,0 +1,350 @@
+"""What a model costs and what it can: the price table, the moments at which its rates apply, and model facts.
+
+A price has rows for the standard service and for each service tier with prices of its own (batch, flex, priority ...).
+A row says from which day, from which second of the day (UTC) and above how many input tokens its rates apply; a row's
+rates are for all tokens of the call. The table is data (`gateway/data/models.json`), generated from genai-prices by
+`gateway/cli/prices.py`; this module reads its bytes and an administrator's overrides.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import msgspec
+
+from gateway.core.money import parse_rate
+from gateway.core.rates import RateCard, Rates, resolve
+from gateway.core.usage import Usage
+
+DAY_SECONDS = 86_400
+CLOCK_SKEW_SECONDS = 60
+"""A call is stamped with the database's clock, which may be this far from ours when its hold is computed."""
+MAX_NAME_LENGTH = 256
+"""No provider has a longer model name; a longer one has no price and is not remembered."""
+MAX_REMEMBERED_NAMES = 4_096
+DEFAULT_CONTEXT_WINDOW = 128_000
+DEFAULT_MAX_OUTPUT_TOKENS = 16_384
+
+CapField = Literal["max_tokens", "max_completion_tokens"]
+
+
+class PriceRow(msgspec.Struct, frozen=True, gc=False):
+    """Rates, and from which Unix second, which second of the day and above how many input tokens they apply."""
+
+    from_seconds: int
+    second_of_day: int
+    above_input_tokens: int
+    rates: Rates
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """What a request can select, told from its body. The default is everything.
+
+    `service_tiers` are those that it may get beside the standard one, None for any that has a price.
+    """
+
+    service_tiers: frozenset[str] | None = None
+    cache_writes: bool = True
+    cache_writes_1h: bool = True
+    input_audio: bool = True
+    input_image: bool = True
+    output_audio: bool = True
+    output_image: bool = True
+
+
+ANYTHING = Reach()
+
+
+class ModelPrice(msgspec.Struct, frozen=True):
+    """The price of one model.
+
+    Rows are sorted by day, second of the day and input tokens, and the first of them applies always. `service_tiers`
+    has rows only where they differ from the standard ones.
+    """
+
+    standard: tuple[PriceRow, ...]
+    service_tiers: Mapping[str, tuple[PriceRow, ...]]
+
+    def rates(self, usage: Usage, admitted_at_seconds: int) -> Rates:
+        """Return the rates that apply to a call of this usage, admitted at this Unix second."""
+        rows = self.standard
+        if usage.service_tier is not None:
+            rows = self.service_tiers.get(usage.service_tier, rows)
+        if len(rows) > 1:
+            second_of_day = admitted_at_seconds % DAY_SECONDS
+            for row in reversed(rows):
+                if (
+                    usage.input_tokens > row.above_input_tokens
+                    and admitted_at_seconds >= row.from_seconds
+                    and second_of_day >= row.second_of_day
+                ):
+                    return row.rates
+        return rows[0].rates
+
+
+def flat_price(rates: Rates) -> ModelPrice:
+    """Return a price that is the same at any time, length and service tier."""
+    return ModelPrice((PriceRow(0, 0, -1, rates),), {})
+
+
+def dearest(
+    price: ModelPrice, max_input_tokens: int, admitted_at_seconds: int, reach: Reach = ANYTHING
+) -> tuple[int, int]:
+    """Return the dearest pico-USD per input token and per output token that a request can select, for its hold.
+
+    Looks at the service tiers within reach, at the rows of up to `max_input_tokens`, and at what a cached, written,
+    audio or image token costs; the clocks may differ by CLOCK_SKEW_SECONDS. Fees by the call are not in it.
+    """
+    most_input = most_output = 0
+    for rates in _selectable(price, max_input_tokens, admitted_at_seconds, reach):
+        most_input = max(most_input, _dearest_input(rates, reach))
+        most_output = max(most_output, _dearest_output(rates, reach))
+    return most_input, most_output
+
+
+def _selectable(price: ModelPrice, max_input_tokens: int, admitted_at_seconds: int, reach: Reach) -> Iterator[Rates]:
+    for tier, rows in (("", price.standard), *price.service_tiers.items()):
+        if tier and reach.service_tiers is not None and tier not in reach.service_tiers:
+            continue
+        if len(rows) == 1:
+            yield rows[0].rates
+            continue
+        slots = {_slot(rows, admitted_at_seconds + skew) for skew in (-CLOCK_SKEW_SECONDS, 0, CLOCK_SKEW_SECONDS)}
+        for row in rows:
+            if row.above_input_tokens < max_input_tokens and (row.from_seconds, row.second_of_day) in slots:
+                yield row.rates
+
+
+def _slot(rows: tuple[PriceRow, ...], at_seconds: int) -> tuple[int, int]:
+    """Return the day and the second of the day from which the rows for this moment apply."""
+    second_of_day = at_seconds % DAY_SECONDS
+    return max(
+        (row.from_seconds, row.second_of_day)
+        for row in rows
+        if row.from_seconds <= at_seconds and row.second_of_day <= second_of_day
+    )
+
+
+def _dearest_input(rates: Rates, reach: Reach) -> int:
+    dearest_rate = max(rates.input, rates.cached)
+    if reach.cache_writes:
+        dearest_rate = max(dearest_rate, rates.cache_write)
+    if reach.cache_writes_1h:
+        dearest_rate = max(dearest_rate, rates.cache_write_1h)
+    if reach.input_audio:
+        dearest_rate = max(dearest_rate, rates.input_audio, rates.cached_audio)
+    if reach.input_image:
+        dearest_rate = max(dearest_rate, rates.input_image, rates.cached_image)
+    return dearest_rate
+
+
+def _dearest_output(rates: Rates, reach: Reach) -> int:
+    dearest_rate = max(rates.output, rates.reasoning)
+    if reach.output_audio:
+        dearest_rate = max(dearest_rate, rates.output_audio)
+    if reach.output_image:
+        dearest_rate = max(dearest_rate, rates.output_image)
+    return dearest_rate
+
+
+_OVERRIDE_RATES = {
+    "input": "input",
+    "output": "output",
+    "cached_input": "cached",
+    "cache_write": "cache_write",
+    "cache_write_1h": "cache_write_1h",
+    "input_audio": "input_audio",
+    "output_audio": "output_audio",
+}
+"""The keys of `[prices."model"]` in the settings, and the rates they set."""
+
+
+def override_price(model: str, words: Mapping[str, str]) -> ModelPrice:
+    """Read an administrator's price of a model: USD per million tokens as strings, `input` and `output` at least.
+
+    Raises ValueError, naming the model and the key, for an unknown or missing key and for what `parse_rate` refuses.
+    """
+    unknown = sorted(words.keys() - _OVERRIDE_RATES.keys())
+    if unknown:
+        raise ValueError(f'prices."{model}": unknown key {unknown[0]!r}; the keys are {", ".join(_OVERRIDE_RATES)}')
+    for key in ("input", "output"):
+        if key not in words:
+            raise ValueError(f'prices."{model}": {key} is missing; write "0" where it costs nothing')
+    parsed: dict[str, int] = {}
+    for key, text in words.items():
+        try:
+            parsed[_OVERRIDE_RATES[key]] = parse_rate(text)
+        except ValueError as error:
+            raise ValueError(f'prices."{model}".{key}: {error}') from error
+    return flat_price(resolve(msgspec.convert(parsed, RateCard)))
+
+
+class CardRow(msgspec.Struct, frozen=True, array_like=True):
+    """A price row in the data file: [from_seconds, second_of_day, above_input_tokens, card]."""
+
+    from_seconds: int
+    second_of_day: int
+    above_input_tokens: int
+    card: RateCard
+
+
+class ModelEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One model in the data file.
+
+    `names` are matched whole, `patterns` in the file's order: a pattern that begins with ^ is a regular expression,
+    any other one a wildcard; all in lower case. `prices` has rows by service tier, "" for the standard one; none at
+    all when the model is charged by something that a usage record does not have, such as seconds or pages.
+    """
+
+    names: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    context_window: int | None = None
+    prices: dict[str, tuple[CardRow, ...]] = {}
+
+
+class ProviderEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One provider in the data file. Models it does not list itself are looked for at the `fallbacks`."""
+
+    models: tuple[ModelEntry, ...]
+    fallbacks: tuple[str, ...] = ()
+
+
+class FactRow(msgspec.Struct, frozen=True, array_like=True):
+    """Facts of the models that a wildcard matches; the first row that matches counts."""
+
+    pattern: str
+    max_output_tokens: int
+    is_reasoning: bool
+    cap_field: CapField
+
+
+class TableFile(msgspec.Struct, frozen=True):
+    """The data file whole. `source` names the package and version that the prices are from."""
+
+    source: str
+    facts: tuple[FactRow, ...]
+    providers: dict[str, ProviderEntry]
+
+
+class ModelFacts(msgspec.Struct, frozen=True):
+    """What a model can: tokens it reads, tokens it writes at most, and the field in which a chat call caps them."""
+
+    context_window: int
+    max_output_tokens: int
+    is_reasoning: bool
+    cap_field: CapField
+
+
+class PriceTable:
+    """Prices and facts by provider species and model name, an administrator's overrides first."""
+
+    __slots__ = ("_by_name", "_file", "_overrides", "_remembered")
+
+    def __init__(self, file: TableFile, overrides: Mapping[str, ModelPrice]) -> None:
+        self._file = file
+        self._overrides = {name.lower(): price for name, price in overrides.items()}
+        self._by_name = {
+            provider: {name: model for model in entry.models for name in model.names}
+            for provider, entry in file.providers.items()
+        }
+        self._remembered: dict[tuple[str, str], tuple[ModelPrice | None, ModelFacts]] = {}
+
+    @classmethod
+    def from_json(cls, data: bytes, overrides: Mapping[str, Mapping[str, str]] | None = None) -> "PriceTable":
+        """Read the data file and the settings' `[prices."name-or-pattern*"]` tables.
+
+        Raises ValueError for an override that `override_price` refuses, msgspec.DecodeError for a broken file.
+        """
+        prices = {model: override_price(model, words) for model, words in (overrides or {}).items()}
+        return cls(msgspec.json.decode(data, type=TableFile), prices)
+
+    @property
+    def source(self) -> str:
+        """The package and version that the prices are from."""
+        return self._file.source
+
+    def lookup(self, provider: str, model: str) -> ModelPrice | None:
+        """Return the model's price at this provider species, None if it is not known."""
+        return self._known(provider, model)[0]
+
+    def facts(self, provider: str, model: str) -> ModelFacts:
+        """Return what the model can; cautious defaults for one that is not known."""
+        return self._known(provider, model)[1]
+
+    def _known(self, provider: str, model: str) -> tuple[ModelPrice | None, ModelFacts]:
+        known = self._remembered.get((provider, model))
+        if known is None:
+            known = self._find(_DATA_PROVIDERS.get(provider, provider), model.lower())
+            if len(model) <= MAX_NAME_LENGTH:
+                if len(self._remembered) >= MAX_REMEMBERED_NAMES:
+                    self._remembered.clear()
+                self._remembered[provider, model] = known
+        return known
+
+    def _find(self, provider: str, name: str) -> tuple[ModelPrice | None, ModelFacts]:
+        if len(name) > MAX_NAME_LENGTH:
+            return None, self._facts_of("", None)
+        price = self._override(name)
+        own = self._entry(provider, name)
+        entry = own or self._fallback(provider, name)
+        if price is None and entry is not None and entry.prices:
+            # Service tiers are the prices of the provider that lists them; who resells the model has its own or none.
+            price = _model_price(entry.prices if own else {"": entry.prices[""]})
+        return price, self._facts_of(name, entry)
+
+    def _override(self, name: str) -> ModelPrice | None:
+        if name in self._overrides:
+            return self._overrides[name]
+        return next((price for pattern, price in self._overrides.items() if fnmatchcase(name, pattern)), None)
+
+    def _entry(self, provider: str, name: str) -> ModelEntry | None:
+        return self._match(provider, name) or self._match(provider, _dashed_date(name))
+
+    def _fallback(self, provider: str, name: str) -> ModelEntry | None:
+        listed = self._file.providers.get(provider)
+        entries = (self._entry(fallback, name) for fallback in (listed.fallbacks if listed else ()))
+        return next((entry for entry in entries if entry is not None), None)
+
+    def _match(self, provider: str, name: str) -> ModelEntry | None:
+        if provider not in self._by_name:
+            return None
+        models: Sequence[ModelEntry] = self._file.providers[provider].models
+        exact = self._by_name[provider].get(name)
+        return exact or next((model for model in models if any(_matches(p, name) for p in model.patterns)), None)
+
+    def _facts_of(self, name: str, entry: ModelEntry | None) -> ModelFacts:
+        # A reseller's name has the vendor before it, and only the vendor's own API knows its cap field.
+        vendor, _, bare = name.rpartition("/")
+        context = (entry.context_window if entry else None) or DEFAULT_CONTEXT_WINDOW
+        for row in self._file.facts:
+            if fnmatchcase(bare, row.pattern):
+                cap_field: CapField = "max_tokens" if vendor else row.cap_field
+                return ModelFacts(context, min(row.max_output_tokens, context), row.is_reasoning, cap_field)
+        return ModelFacts(context, min(DEFAULT_MAX_OUTPUT_TOKENS, context), False, "max_tokens")
+
+
+_DATA_PROVIDERS = {"gemini": "google"}
+"""The gateway's species whose name in the data file is another one."""
+
+_COMPACT_DATE = re.compile(r"-(20[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])(?=-|:|$)")
+
+
+def _dashed_date(name: str) -> str:
+    """Write a date such as -20251211, as some resellers have it, as -2025-12-11."""
+    return _COMPACT_DATE.sub(r"-\1-\2-\3", name)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    if pattern.startswith("^"):
+        return re.search(pattern, name) is not None
+    return fnmatchcase(name, pattern)
+
+
+def _model_price(cards: Mapping[str, tuple[CardRow, ...]]) -> ModelPrice:
+    rows = {tier: tuple(_price_row(card_row) for card_row in card_rows) for tier, card_rows in cards.items()}
+    return ModelPrice(rows.pop(""), rows)
+
+
+def _price_row(row: CardRow) -> PriceRow:
+    return PriceRow(row.from_seconds, row.second_of_day, row.above_input_tokens, resolve(row.card))
