@@ -1,0 +1,62 @@
+"""What every connection to a provider keeps to, whichever way a request is sent over it."""
+
+import asyncio
+import contextlib
+import functools
+import socket
+
+import aiohttp
+from aiohttp import AddrInfoType
+from aiohttp.client_proto import ResponseHandler
+
+from gateway.core.upstreams import Upstream
+
+READ_BUFFER_BYTES = 64 * 1024  # twice this of an unread answer, then the provider has to wait
+MAX_LINE_BYTES = 8190
+MAX_FIELD_BYTES = 8190
+MAX_HEADERS = 128
+
+# Below what providers and their balancers keep (60 s and more); servers that keep less (uvicorn 5 s) say so by
+# closing, and the moment of the race is covered by the one safe retry.
+_KEEPALIVE_SECONDS = 15.0
+
+# A peer that vanished without a word is noticed after idle + 3 x interval seconds of silence.
+_PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+
+
+class Handler(ResponseHandler):
+    """aiohttp's connection, mended: a syntax error inside a body reaches the body's reader too, which else waits on."""
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        super().set_exception(exc, *cause)
+        if self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(exc, *cause)
+
+
+def connector(upstream: Upstream, handler: type[Handler] = Handler) -> aiohttp.TCPConnector:
+    """A pool of `handler` connections. The lane's slots are the limit that calls wait for; this one stands behind it."""
+    made = aiohttp.TCPConnector(
+        limit=upstream.max_connections, keepalive_timeout=_KEEPALIVE_SECONDS, socket_factory=_with_keepalive
+    )
+    made._factory = functools.partial[ResponseHandler](handler, loop=asyncio.get_running_loop())
+    return made
+
+
+def timeouts(upstream: Upstream) -> aiohttp.ClientTimeout:
+    """No total: a stream may last for hours. Reading is bounded by the first-byte and idle deadlines."""
+    return aiohttp.ClientTimeout(
+        total=None, sock_connect=upstream.connect_seconds, sock_read=upstream.first_byte_seconds
+    )
+
+
+def _with_keepalive(address: AddrInfoType) -> socket.socket:
+    """A socket with TCP keep-alive; what the platform lacks is left out."""
+    family, kind, protocol, _, _ = address
+    connection = socket.socket(family, kind, protocol)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES.items():
+        option = getattr(socket, name, None)
+        if option is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    return connection

@@ -1,0 +1,45 @@
+"""What differs between the species of provider: where they live, how they take a key, where they list models."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from gateway.core.upstreams import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Species:
+    """Facts of one kind of provider.
+
+    base_url       where it lives when nothing else is configured; "" where there is no such place
+    key_header     the header that carries the key, lower case
+    key_prefix     what stands before the key in it
+    models_path    path of its model list below the base URL, as large a page as it gives
+    fixed_headers  headers without which it answers no GET of ours
+    """
+
+    base_url: str
+    key_header: bytes
+    key_prefix: bytes
+    models_path: str
+    fixed_headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+# The base URLs are those of the official SDKs: OpenAI's has the version in it, Anthropic's and Google's have not.
+SPECIES: Mapping[Provider, Species] = MappingProxyType(
+    {
+        "openai": Species("https://api.openai.com/v1", b"authorization", b"Bearer ", "/models"),
+        "azure": Species("", b"api-key", b"", "/models"),
+        "anthropic": Species(
+            "https://api.anthropic.com",
+            b"x-api-key",
+            b"",
+            "/v1/models?limit=1000",
+            ((b"anthropic-version", b"2023-06-01"),),
+        ),
+        "gemini": Species(
+            "https://generativelanguage.googleapis.com", b"x-goog-api-key", b"", "/v1beta/models?pageSize=1000"
+        ),
+        "demo": Species("", b"authorization", b"Bearer ", "/models"),
+    }
+)

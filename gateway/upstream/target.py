@@ -1,0 +1,93 @@
+"""Where an upstream's requests go and what every one of them says: worked out once, then only joined with bytes.
+
+Callers hand over checked headers; what is refused here again is what would let a request be split or re-framed.
+"""
+
+import re
+import ssl
+from collections.abc import Sequence
+
+from yarl import URL
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.upstreams import Upstream
+from gateway.upstream.providers import SPECIES
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+# Ours to set, or of one connection only (RFC 9110 7.6.1): a caller's own are dropped.
+WITHHELD = frozenset(
+    b"host content-length transfer-encoding accept-encoding authorization x-api-key api-key x-goog-api-key cookie "
+    b"connection keep-alive proxy-connection proxy-authorization te trailer upgrade expect".split()
+)
+BODILESS = frozenset({"GET", "HEAD", "DELETE"})
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SPLITTING = re.compile(rb"[\r\n\0]")
+_PATH = re.compile(r"/[!-\"$-~]*")  # visible ASCII without a fragment
+
+
+class Target:
+    """An upstream's address, TLS trust and fixed request headers.
+
+    Raises ValueError for a base URL, key or CA file that cannot work; settings report it at the start.
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        url = URL(upstream.base_url)
+        if url.scheme not in ("http", "https") or not url.host or url.user or url.query_string or url.fragment:
+            raise ValueError(f"The base URL of upstream {upstream.name} must be a plain http or https URL.")
+        self.url = url
+        self._base = url.raw_path.rstrip("/")
+        species = SPECIES[upstream.provider]
+        key = species.key_prefix + upstream.api_key.encode()
+        if _SPLITTING.search(key):
+            raise ValueError(f"The key of upstream {upstream.name} contains a line break.")
+        self._own = [(b"accept-encoding", b"identity")]
+        if upstream.api_key:
+            self._own.append((species.key_header, key))
+        host = (b"host", url.host_port_subcomponent.encode() if url.host_port_subcomponent else b"")
+        self._fixed = _lines([host, *self._own])
+        self.ssl: ssl.SSLContext | bool = True
+        if upstream.ca_file is not None:
+            self.ssl = ssl.create_default_context(cafile=upstream.ca_file)
+
+    def head(self, method: str, path: str, headers: Headers, body_length: int) -> bytes:
+        """The request line and headers up to the blank line. Raises InvalidRequest."""
+        line = f"{_checked_method(method)} {self._base}{_checked_path(path)} HTTP/1.1\r\n".encode()
+        length = b"" if not body_length and method in BODILESS else b"content-length: %d\r\n" % body_length
+        return b"%b%b%b%b\r\n" % (line, self._fixed, _lines(passable(headers)), length)
+
+    def request(self, method: str, path: str, headers: Headers) -> tuple[URL, list[tuple[str, str]]]:
+        """The same for a library that writes the head itself: the whole URL, and all headers but host and length."""
+        _checked_method(method)
+        url = URL(f"{self.url.origin()}{self._base}{_checked_path(path)}", encoded=True)
+        pairs = [*self._own, *passable(headers)]
+        return url, [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
+
+
+def passable(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The caller's headers without those that are ours. Raises InvalidRequest for one that could split the request."""
+    kept = []
+    for name, value in headers:
+        if not _TOKEN.fullmatch(name) or _SPLITTING.search(value):
+            raise InvalidRequest("A request header contains a character that HTTP forbids.", code="invalid_header")
+        if name.lower() not in WITHHELD:
+            kept.append((name, value))
+    return kept
+
+
+def _lines(headers: Headers) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def _checked_method(method: str) -> str:
+    if not (method.isascii() and method.isalpha() and method.isupper()):
+        raise InvalidRequest("The request method is not a word.", code="invalid_method")
+    return method
+
+
+def _checked_path(path: str) -> str:
+    if not _PATH.fullmatch(path):
+        raise InvalidRequest("The path contains a character that a URL must escape.", code="invalid_path")
+    return path
