@@ -44,7 +44,7 @@ from gateway.ledger.sweep import SWEPT_COLUMNS, gather
 T = TypeVar("T")
 
 LOCK_RETRY_SECONDS = 0.005
-LOCK_PATIENCE_SECONDS = 5.0
+LOCK_PATIENCE_SECONDS = 3.0
 CHECKPOINT_PAGES = 4_000
 """16 MB of log: rare enough to be cheap, small enough to copy in a few milliseconds."""
 
@@ -81,7 +81,10 @@ ADD_ROLLUP = {
     + ", ".join(f"{column} = {column} + excluded.{column}" for column in ROLLUP_SUM_COLUMNS)
     for width, table in ((3_600, "usage_hour"), (86_400, "usage_day"))
 }
-BEAT = "INSERT INTO owner (id, beat_at_us) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET beat_at_us = excluded.beat_at_us"
+BEAT = (
+    "INSERT INTO owner (id, beat_at_us) VALUES (?, ?) "
+    "ON CONFLICT (id) DO UPDATE SET beat_at_us = excluded.beat_at_us"
+)
 DELIVERED = "UPDATE hold SET delivered = ? WHERE request_id = ?"
 ABANDONED = (
     f"SELECT {', '.join(SWEPT_COLUMNS)} FROM hold "

@@ -10,7 +10,7 @@ revision = Table("revision", metadata, Column("id", Integer, primary_key=True), 
 
 def read(connection: Connection) -> int:
     """Return the present revision."""
-    return connection.execute(select(revision.c.value)).scalar_one()
+    return int(connection.execute(select(revision.c.value)).scalar_one())
 
 
 def bump(connection: Connection) -> None:

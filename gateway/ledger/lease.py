@@ -1,0 +1,96 @@
+"""The lease: this process says every 2 s that it lives, and settles the holds of those that no longer do.
+
+A process whose lease is older than 30 s is dead to the others. After trouble with the database nobody's lease is fresh,
+so nobody is swept until one full lease has passed since it was last seen to work.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from gateway.core.errors import ServiceUnavailable
+from gateway.ledger.entries import Settlement
+from gateway.ledger.writer import Writer
+
+BEAT_SECONDS = 2.0
+LEASE_SECONDS = 30.0
+SWEEP_EVERY_BEATS = 5
+TIDY_EVERY_BEATS = 150
+MOST_AT_ONCE = 200
+COUNTED_AT_ONCE = 50
+"""Streams counted before the loop gets a turn."""
+
+log = logging.getLogger(__name__)
+
+
+class LeaseDatabase(Protocol):
+    """What the lease needs of SQLite or PostgreSQL."""
+
+    async def beat(self, delivered: Mapping[str, int]) -> None:
+        """Renew the lease; note output tokens delivered, by request id."""
+
+    async def abandoned(self, lease_us: int, most: int) -> list[Settlement]:
+        """Return settlements for holds of owners without a fresh lease."""
+
+    async def tidy(self, lease_us: int) -> None:
+        """Forget what nothing depends on any more."""
+
+
+class Lease:
+    """The heartbeat and the sweep of one process. `run` is its task."""
+
+    def __init__(self, database: LeaseDatabase, writer: Writer, monotonic: Callable[[], float]) -> None:
+        self._database = database
+        self._writer = writer
+        self._monotonic = monotonic
+        self._streams: dict[str, Callable[[], int | None]] = {}
+        self._sweep_from = monotonic() + LEASE_SECONDS
+        self._beats = 0
+
+    def watch(self, request_id: str, delivered: Callable[[], int | None]) -> None:
+        """Ask the stream at each beat for its output tokens so far; None says that it did not move."""
+        self._streams[request_id] = delivered
+
+    def unwatch(self, request_id: str) -> None:
+        """Stop asking. Idempotent."""
+        self._streams.pop(request_id, None)
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            await self.beat()
+
+    async def beat(self) -> None:
+        """Renew the lease, then sweep and tidy when it is time. Trouble with the database is not raised."""
+        self._beats += 1
+        try:
+            await self._database.beat(await self._delivered())
+            if self._beats % SWEEP_EVERY_BEATS == 0 and self._monotonic() >= self._sweep_from:
+                await self.sweep(LEASE_SECONDS)
+            if self._beats % TIDY_EVERY_BEATS == 0:
+                await self._database.tidy(int(LEASE_SECONDS * 1_000_000))
+        except ServiceUnavailable as error:
+            self._sweep_from = self._monotonic() + LEASE_SECONDS
+            log.warning("the heartbeat failed: %s", error.__cause__ or error)
+
+    async def _delivered(self) -> dict[str, int]:
+        moved: dict[str, int] = {}
+        for index, (request_id, delivered) in enumerate(list(self._streams.items())):
+            tokens = delivered()
+            if tokens is not None:
+                moved[request_id] = tokens
+            if index % COUNTED_AT_ONCE == COUNTED_AT_ONCE - 1:
+                await asyncio.sleep(0)
+        return moved
+
+    async def sweep(self, lease_seconds: float) -> int:
+        """Settle the holds of every owner whose lease is older; return how many there were."""
+        swept = 0
+        while holds := await self._database.abandoned(int(lease_seconds * 1_000_000), MOST_AT_ONCE):
+            await asyncio.gather(*(self._writer.settle(settlement) for settlement in holds))
+            swept += len(holds)
+            if not self._writer.available:
+                break
+        return swept

@@ -1,0 +1,116 @@
+"""The ledger as the rest of the gateway sees it: reserve, settle, void, watch. Opened and closed by app.py."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from gateway.core.limits import Limit
+from gateway.ledger.entries import Grant, Refused, Reservation, Settlement, Stale
+from gateway.ledger.lease import Lease, LeaseDatabase
+from gateway.ledger.spool import Spool
+from gateway.ledger.writer import LedgerDatabase, Observer, Writer
+
+CLOSE_SECONDS = 10.0
+MOST_REMEMBERED = 10_000
+
+log = logging.getLogger(__name__)
+
+
+class Transactions(LedgerDatabase, LeaseDatabase, Protocol):
+    """All the transactions of the ledger: SqliteLedger or PostgresLedger."""
+
+    async def close(self) -> None:
+        """Let the database go."""
+
+
+class Ledger:
+    """One process's ledger. `sole_owner` says that no other process can be alive on this database (SQLite)."""
+
+    def __init__(
+        self,
+        database: Transactions,
+        spool_folder: Path,
+        owner: str,
+        observer: Observer,
+        monotonic: Callable[[], float],
+        *,
+        sole_owner: bool,
+    ) -> None:
+        self._database = database
+        self._sole_owner = sole_owner
+        self._spool = Spool(spool_folder, owner)
+        self._writer = Writer(database, self._spool, observer, monotonic)
+        self._lease = Lease(database, self._writer, monotonic)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._remaining: dict[str, int] = {}
+
+    async def open(self) -> None:
+        """Take the lease, replay what dead processes spooled and, as sole owner, sweep at once."""
+        self._tasks.append(asyncio.create_task(self._writer.run(), name="ledger writer"))
+        await self._database.beat({})
+        for adopted in await asyncio.to_thread(self._spool.adopt):
+            await asyncio.gather(*(self._writer.settle(settlement) for settlement in adopted.settlements))
+            await asyncio.to_thread(adopted.discard)
+            log.info("replayed %d settlements from %s", len(adopted.settlements), adopted.path.name)
+        if self._sole_owner and (swept := await self._lease.sweep(0)):
+            log.info("settled %d calls that the last process left open", swept)
+        self._tasks.append(asyncio.create_task(self._lease.run(), name="ledger lease"))
+
+    async def close(self) -> None:
+        """Commit or spool all that waits, then let the database go. Idempotent."""
+        if not self._tasks:
+            return
+        writer, *others = self._tasks
+        self._tasks = []
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        self._writer.close()
+        await asyncio.wait({writer}, timeout=CLOSE_SECONDS)
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
+        self._spool.close()
+        await self._database.close()
+
+    @property
+    def available(self) -> bool:
+        """False from a failed batch on until the next one that commits."""
+        return self._writer.available
+
+    async def reserve(self, reservation: Reservation) -> Grant | Refused | Stale:
+        """Admit the call under all its limits or under none. A Grant is durable.
+
+        Raises ServiceUnavailable when the database is away. Cancelling it leaves nothing held.
+        """
+        answer = await self._writer.reserve(reservation)
+        if isinstance(answer, Grant):
+            self._remember(answer)
+        return answer
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Charge the call. Returns when that is durable, in the database or (after 250 ms) in the spool."""
+        await self._writer.settle(settlement)
+
+    def void(self, request_id: str) -> None:
+        """Give back the hold of a call that was never sent."""
+        self._writer.void(request_id)
+
+    def watch(self, request_id: str, delivered: Callable[[], int | None]) -> None:
+        """Note the stream's output at each heartbeat, for a sweep if this process dies."""
+        self._lease.watch(request_id, delivered)
+
+    def unwatch(self, request_id: str) -> None:
+        """Stop watching a stream. Idempotent."""
+        self._lease.unwatch(request_id)
+
+    def remaining(self, limit: Limit) -> int | None:
+        """Return what was left under a limit when it was last seen, None if it never was. A hint, not an answer."""
+        return self._remaining.get(limit.id)
+
+    def _remember(self, grant: Grant) -> None:
+        if len(self._remaining) > MOST_REMEMBERED:
+            self._remaining.clear()
+        for standing in grant.standings:
+            self._remaining[standing.limit.id] = standing.remaining

@@ -1,0 +1,384 @@
+"""The ledger on PostgreSQL: the same batch in four round trips, its locks in one global order.
+
+The order: the table lock on `hold` (shared among batches; making a limit excludes them all for a moment), counters by
+(limit, period), holds by id, rollups by key. READ COMMITTED is enough: every figure that a decision reads is read after
+its row was locked. Victims of a deadlock or a lock timeout run again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+import msgspec
+
+from gateway.core.errors import ServiceUnavailable
+from gateway.core.limits import Interval, Metric
+from gateway.ledger.effects import (
+    Batch,
+    CounterKey,
+    Counts,
+    Effects,
+    Final,
+    ReleasedItem,
+    State,
+    apply,
+    plan,
+)
+from gateway.ledger.entries import Figures, Grant, Item, Refused, Settlement, Source, Stale
+from gateway.ledger.rows import (
+    HOLD_COLUMNS,
+    ROLLUP_KEY_COLUMNS,
+    ROLLUP_OWNER_COLUMNS,
+    ROLLUP_SUM_COLUMNS,
+    USAGE_COLUMNS,
+    Row,
+    hold_row,
+    rollup_rows,
+    usage_row,
+)
+from gateway.ledger.sweep import SWEPT_COLUMNS, gather
+
+T = TypeVar("T")
+Answers = list[Grant | Refused | Stale]
+
+ATTEMPTS = 5
+MOST_KNOWN_COUNTERS = 10_000
+SESSION = {
+    "application_name": "gateway-ledger",
+    "lock_timeout": "1000",
+    "statement_timeout": "4000",
+    "idle_in_transaction_session_timeout": "10000",
+    "synchronous_commit": "on",
+    "jit": "off",
+}
+COMMAND_SECONDS = 5.0
+CONNECT_SECONDS = 3.0
+
+NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+BEGIN = "BEGIN; LOCK TABLE hold IN ROW EXCLUSIVE MODE"
+# A minute opens with what the last one used beyond its amount, for each minute that passed; all others open at 0.
+OPEN_COUNTERS = """
+    INSERT INTO counter (limit_id, period_start, used, held)
+    SELECT l.id, k.start, CASE WHEN l.interval = 'minute' THEN coalesce((
+        SELECT greatest(0, c.used - l.amount * ((k.start - c.period_start) / 60)) FROM counter c
+        WHERE c.limit_id = l.id AND c.period_start < k.start ORDER BY c.period_start DESC LIMIT 1), 0) ELSE 0 END, 0
+    FROM unnest($1::text[], $2::bigint[]) AS k (id, start) JOIN "limit" l ON l.id = k.id
+    ORDER BY 1, 2 ON CONFLICT DO NOTHING"""
+LOCK_AND_RELEASE = f"""
+    WITH locked AS (
+        SELECT c.limit_id, c.period_start, c.used, c.held FROM counter c
+        JOIN unnest($1::text[], $2::bigint[]) AS k (id, start) ON c.limit_id = k.id AND c.period_start = k.start
+        ORDER BY 1, 2 FOR UPDATE OF c),
+    gone AS (DELETE FROM hold WHERE request_id = ANY ($3::text[]) RETURNING request_id),
+    items AS (
+        DELETE FROM hold_item WHERE request_id = ANY ($3::text[])
+        RETURNING request_id, limit_id, period_start, amount)
+    SELECT 'counter' AS what, limit_id AS name, NULL::text AS other, period_start AS a, used AS b, held AS c FROM locked
+    UNION ALL SELECT 'hold', request_id, NULL, 0, 0, 0 FROM gone
+    UNION ALL SELECT 'item', request_id, limit_id, period_start, amount, 0 FROM items
+    UNION ALL SELECT 'state', '', NULL, (SELECT value FROM revision), {NOW}, 0"""
+READ_KINDS = 'SELECT id, metric, interval FROM "limit" WHERE id = ANY ($1::text[])'
+READ_FINALS = f"""
+    SELECT request_id, source, {", ".join(Figures.__struct_fields__)} FROM usage
+    WHERE (admitted_at_us, request_id) IN (SELECT * FROM unnest($1::bigint[], $2::text[])) AND entry = 'final'"""
+
+
+def _insert(table: str, columns: Sequence[str], parameter: int) -> str:
+    names = ", ".join(columns)
+    return f"INSERT INTO {table} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{table}, ${parameter})"
+
+
+_ROLLUP_COLUMNS = (*ROLLUP_KEY_COLUMNS, *ROLLUP_OWNER_COLUMNS, *ROLLUP_SUM_COLUMNS)
+
+
+def _add_rollup(table: str, parameter: int) -> str:
+    return (
+        f"{_insert(table, _ROLLUP_COLUMNS, parameter)} ON CONFLICT ({', '.join(ROLLUP_KEY_COLUMNS)}) DO UPDATE SET "
+        + ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in ROLLUP_SUM_COLUMNS)
+    )
+
+
+ITEM_COLUMNS = ("request_id", "limit_id", "period_start", "amount")
+COUNTER_COLUMNS = ("limit_id", "period_start", "used", "held")
+RESERVE_PARTS = f"""
+    changed AS (
+        INSERT INTO counter ({", ".join(COUNTER_COLUMNS)})
+        SELECT d.limit_id, d.period_start, d.used, d.held FROM json_populate_recordset(NULL::counter, $1) d
+        JOIN "limit" ON id = d.limit_id ORDER BY 1, 2
+        ON CONFLICT (limit_id, period_start)
+        DO UPDATE SET used = counter.used + excluded.used, held = counter.held + excluded.held),
+    holds AS ({_insert("hold", HOLD_COLUMNS, 2)}),
+    items AS ({_insert("hold_item", ITEM_COLUMNS, 3)})"""
+WRITE_RESERVED = f"WITH {RESERVE_PARTS} SELECT 0"
+WRITE_ALL = f"""
+    WITH {RESERVE_PARTS},
+    entries AS ({_insert("usage", USAGE_COLUMNS, 4)} ON CONFLICT DO NOTHING RETURNING 1),
+    hours AS ({_add_rollup("usage_hour", 5)}),
+    days AS ({_add_rollup("usage_day", 6)})
+    SELECT count(*) FROM entries"""
+BEAT = f"""
+    INSERT INTO owner (id, beat_at_us) VALUES ($1, {NOW})
+    ON CONFLICT (id) DO UPDATE SET beat_at_us = excluded.beat_at_us"""
+DELIVERED = """
+    UPDATE hold SET delivered = d.tokens FROM (
+        SELECT h.request_id, k.tokens FROM hold h
+        JOIN unnest($1::text[], $2::bigint[]) AS k (id, tokens) ON h.request_id = k.id
+        ORDER BY h.request_id FOR UPDATE OF h SKIP LOCKED) d
+    WHERE hold.request_id = d.request_id"""
+ABANDONED = f"""
+    SELECT {", ".join(SWEPT_COLUMNS)} FROM hold
+    WHERE owner <> $1 AND owner NOT IN (SELECT id FROM owner WHERE beat_at_us >= {NOW} - $2::bigint)
+    ORDER BY request_id LIMIT $3"""
+ITEMS_OF = """
+    SELECT i.request_id, i.limit_id, l.metric, l.interval, i.period_start, i.amount
+    FROM hold_item i JOIN "limit" l ON l.id = i.limit_id WHERE i.request_id = ANY ($1::text[])"""
+FORGET_OWNERS = f"""
+    DELETE FROM owner WHERE id <> $1 AND beat_at_us < {NOW} - $2::bigint AND id NOT IN (SELECT owner FROM hold)"""
+# The newest row stays: the next minute opens from it.
+FORGET_MINUTES = """
+    DELETE FROM counter WHERE held = 0 AND period_start < extract(epoch FROM clock_timestamp()) - 3600
+    AND limit_id IN (SELECT id FROM "limit" WHERE interval = 'minute')
+    AND period_start < (SELECT max(period_start) FROM counter newer WHERE newer.limit_id = counter.limit_id)"""
+
+VICTIMS = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+)
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.QueryCanceledError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.DiskFullError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+"""What says that the database is in trouble, not that this batch is."""
+
+
+class _Lost(Exception):
+    """Another process settled one of these calls between our reading and our writing."""
+
+
+class Line:
+    """One connection to the database that is made again when it broke. Used by one task at a time."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._turn = asyncio.Lock()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    async def run(self, work: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[T]]) -> T:
+        """Run work on the connection. Raises ServiceUnavailable when the database cannot do it now."""
+        async with self._turn:
+            try:
+                return await work(await self._connected())
+            except AWAY as error:
+                self._drop()
+                raise ServiceUnavailable("The gateway's database is not available; try again shortly.") from error
+            except BaseException:
+                await self._roll_back()
+                raise
+
+    async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._dsn, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS, server_settings=SESSION
+            )
+        return self._connection
+
+    async def _roll_back(self) -> None:
+        if self._connection is None or not self._connection.is_in_transaction():
+            return
+        try:
+            await self._connection.execute("ROLLBACK")
+        except AWAY:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        """Let the connection go. Idempotent."""
+        async with self._turn:
+            if self._connection is not None:
+                await self._connection.close(timeout=CONNECT_SECONDS)
+                self._connection = None
+
+
+class PostgresLedger:
+    """The ledger's transactions on PostgreSQL. `clock` returns Unix microseconds and is only a guess at the database's.
+
+    `retried` is told the cause of each transaction that had to run again.
+    """
+
+    def __init__(self, dsn: str, owner: str, clock: Callable[[], int], retried: Callable[[str], None]) -> None:
+        self._owner = owner
+        self._clock = clock
+        self._retried = retried
+        self._batches = Line(dsn)
+        self._upkeep = Line(dsn)
+        self._ahead_us = 0
+        self._opened: set[CounterKey] = set()
+
+    async def close(self) -> None:
+        """Let both connections go."""
+        await self._batches.close()
+        await self._upkeep.close()
+
+    async def commit(self, batch: Batch) -> Answers:
+        """Apply a batch in one transaction and return the reservations' answers once it is committed.
+
+        Raises ServiceUnavailable when the database is in trouble: the outcome is then unknown. Other errors are the
+        batch's own, and nothing of it was applied.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._batches.run(lambda connection: self._transaction(connection, batch))
+            except VICTIMS as error:
+                self._retried(type(error).__name__)
+            except _Lost:
+                self._retried("lost_race")
+            self._opened.clear()
+        raise ServiceUnavailable("The gateway's database is too busy; try again shortly.")
+
+    async def _transaction(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch) -> Answers:
+        await connection.execute(BEGIN)
+        state = await self._read(connection, batch)
+        await self._read_rest(connection, batch, state)
+        effects = apply(batch, state)
+        if not effects.is_empty:
+            await self._write(connection, effects)
+        await connection.execute("COMMIT")
+        return effects.answers
+
+    async def _read(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch) -> State:
+        """Lock and read. The periods are a guess until the database's clock confirms them."""
+        released = sorted({*(item.request_id for item in batch.settlements), *batch.voids})
+        state = State(0, 0, {})
+        keys = plan(batch, self._clock() + self._ahead_us)
+        unknown = [key for key in keys if key not in self._opened]
+        while True:
+            if unknown:
+                await connection.execute(OPEN_COUNTERS, *_columns(unknown, 2))
+                self._remember(unknown)
+            rows = await connection.fetch(LOCK_AND_RELEASE, *_columns(keys, 2), released)
+            _take(rows, state)
+            self._ahead_us = state.now_us - self._clock()
+            confirmed = plan(batch, state.now_us)
+            missing = [key for key in confirmed if key not in state.counters]
+            if not missing or missing == unknown:
+                return state
+            keys, unknown = confirmed, missing
+
+    def _remember(self, keys: Iterable[CounterKey]) -> None:
+        if len(self._opened) > MOST_KNOWN_COUNTERS:
+            self._opened.clear()
+        self._opened.update(keys)
+
+    async def _read_rest(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch, state: State
+    ) -> None:
+        """Read what is rarely there: finals of calls without a hold, and limits made while a call was in flight."""
+        orphans = [item for item in batch.settlements if item.request_id not in state.released_holds]
+        if orphans:
+            times, names = [item.admitted_at_us for item in orphans], [item.request_id for item in orphans]
+            for row in await connection.fetch(READ_FINALS, times, names):
+                state.finals[row[0]] = Final(row[0], Source(row[1]), Figures(*row[2:]))
+        carried = {item.limit_id for settlement in batch.settlements for item in settlement.items}
+        added = {item.limit_id for item in state.released_items} - carried
+        if added:
+            for name, metric, interval in await connection.fetch(READ_KINDS, sorted(added)):
+                state.kinds[name] = Metric(metric), interval and Interval(interval)
+
+    async def _write(self, connection: "asyncpg.Connection[asyncpg.Record]", effects: Effects) -> None:
+        deltas = [(*key, change.used, change.held) for key, change in effects.deltas.items()]
+        items = [
+            (grant.request_id, item.limit_id, item.period_start, item.amount)
+            for _, grant in effects.granted
+            for item in grant.items
+        ]
+        reserved = (
+            _json(COUNTER_COLUMNS, deltas),
+            _json(HOLD_COLUMNS, (hold_row(self._owner, *granted) for granted in effects.granted)),
+            _json(ITEM_COLUMNS, items),
+        )
+        if not effects.entries:
+            await connection.fetchval(WRITE_RESERVED, *reserved)
+            return
+        inserted = await connection.fetchval(
+            WRITE_ALL,
+            *reserved,
+            _json(USAGE_COLUMNS, map(usage_row, effects.entries)),
+            _json(_ROLLUP_COLUMNS, rollup_rows(effects.entries, 3_600)),
+            _json(_ROLLUP_COLUMNS, rollup_rows(effects.entries, 86_400)),
+        )
+        if inserted != len(effects.entries):
+            raise _Lost
+
+    async def beat(self, delivered: Mapping[str, int]) -> None:
+        """Renew this process's lease and note the output tokens that its streams have delivered so far."""
+
+        async def work(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+            await connection.execute(BEAT, self._owner)
+            if delivered:
+                await connection.execute(DELIVERED, list(delivered), list(delivered.values()))
+
+        await self._upkeep.run(work)
+
+    async def abandoned(self, lease_us: int, most: int) -> list[Settlement]:
+        """Return settlements for holds whose owner has no lease younger than `lease_us`. Changes nothing."""
+
+        async def work(connection: "asyncpg.Connection[asyncpg.Record]") -> list[Settlement]:
+            rows = [tuple(row) for row in await connection.fetch(ABANDONED, self._owner, lease_us, most)]
+            items: dict[str, list[Item]] = {}
+            for request_id, limit_id, metric, interval, start, amount in await connection.fetch(
+                ITEMS_OF, [row[0] for row in rows]
+            ):
+                item = Item(limit_id, Metric(metric), interval and Interval(interval), start, amount)
+                items.setdefault(request_id, []).append(item)
+            return gather(rows, items)
+
+        return await self._upkeep.run(work)
+
+    async def tidy(self, lease_us: int) -> None:
+        """Forget dead owners that hold nothing and minute counters that nothing can depend on any more."""
+
+        async def work(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+            await connection.execute(FORGET_OWNERS, self._owner, lease_us)
+            await connection.execute(FORGET_MINUTES)
+
+        await self._upkeep.run(work)
+
+
+def _columns(keys: Sequence[tuple[Any, ...]], width: int) -> tuple[list[Any], ...]:
+    """Turn rows into columns, for unnest."""
+    return tuple([row[index] for row in keys] for index in range(width))
+
+
+def _json(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    return msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows]).decode()
+
+
+def _take(rows: Iterable[asyncpg.Record], state: State) -> None:
+    """Sort the rows of LOCK_AND_RELEASE into the state."""
+    for what, name, other, a, b, c in rows:
+        match what:
+            case "counter":
+                state.counters[name, a] = Counts(b, c)
+            case "hold":
+                state.released_holds.add(name)
+            case "item":
+                state.released_items.append(ReleasedItem(name, other, a, b))
+            case "state":
+                state.revision, state.now_us = a, b

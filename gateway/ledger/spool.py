@@ -1,0 +1,107 @@
+"""The spool: where settlements wait, durably, while the database does not take them.
+
+One preallocated file per process on the data volume, locked while its process lives. A record is its length and CRC-32
+(4 bytes each, big-endian) and the settlement in MessagePack; a length of 0 ends the file. A start adopts the files
+whose lock is free. Replaying is safe at any time, because a settlement counts once.
+"""
+
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from gateway.ledger.entries import Settlement
+
+SIZE_BYTES = 16 * 1024 * 1024
+_HEAD = struct.Struct(">II")
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Settlement)
+
+
+class SpoolFull(Exception):
+    """No room is left; the settlement is in memory only."""
+
+
+class Spool:
+    """This process's spool file. Methods block on the disk: call them in a thread."""
+
+    def __init__(self, folder: Path, owner: str, size_bytes: int = SIZE_BYTES) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._size = size_bytes
+        self._end = 0
+        self.path = folder / f"{owner}.spool"
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The room is taken now, so that a disk that fills up later cannot take it away.
+        os.posix_fallocate(self._file, 0, size_bytes)
+
+    def append(self, settlements: Sequence[Settlement]) -> None:
+        """Write the settlements and sync them. Raises SpoolFull, and then none of them was written."""
+        payloads = [_encoder.encode(settlement) for settlement in settlements]
+        records = b"".join(_HEAD.pack(len(payload), zlib.crc32(payload)) + payload for payload in payloads)
+        if self._end + len(records) + _HEAD.size > self._size:
+            raise SpoolFull
+        os.pwrite(self._file, records + bytes(_HEAD.size), self._end)
+        os.fdatasync(self._file)
+        self._end += len(records)
+
+    def clear(self) -> None:
+        """Forget all records: the database has them."""
+        os.pwrite(self._file, bytes(_HEAD.size), 0)
+        os.fdatasync(self._file)
+        self._end = 0
+
+    def close(self) -> None:
+        """Remove the file if it is empty, keep it for the next start if not. Idempotent."""
+        if self._file < 0:
+            return
+        if self._end == 0:
+            self.path.unlink(missing_ok=True)
+        os.close(self._file)
+        self._file = -1
+
+    def adopt(self) -> list["Adopted"]:
+        """Lock and return the spools that dead processes left in the folder."""
+        adopted = []
+        for path in sorted(self._folder.glob("*.spool")):
+            if path == self.path:
+                continue
+            file = os.open(path, os.O_RDWR)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+                continue
+            adopted.append(Adopted(path, file))
+        return adopted
+
+
+class Adopted:
+    """A dead process's spool, locked by us until it is discarded."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self.path = path
+        self._file = file
+        self.settlements = tuple(_records(path.read_bytes()))
+
+    def discard(self) -> None:
+        """Remove the file; its settlements are in the database."""
+        self.path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def _records(data: bytes) -> Iterator[Settlement]:
+    """Read records up to the end mark or the first torn one: what was torn was never acknowledged."""
+    at = 0
+    while at + _HEAD.size <= len(data):
+        length, checksum = _HEAD.unpack_from(data, at)
+        payload = data[at + _HEAD.size : at + _HEAD.size + length]
+        if length == 0 or len(payload) < length or zlib.crc32(payload) != checksum:
+            return
+        yield _decoder.decode(payload)
+        at += _HEAD.size + length

@@ -1,0 +1,159 @@
+"""The database as administration and reports use it: `read` and `change`, each given a plain function of a connection.
+
+The functions of this shelf are synchronous and take the connection first, so that one text serves SQLite and PostgreSQL,
+the server and the command line. On SQLite a server's changes run on the ledger's one writing connection; reads have
+connections of their own, in threads, that cannot write. Every change bumps the revision in its own transaction.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection, StaticPool, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from gateway.core.errors import ServiceUnavailable
+from gateway.store import revision
+
+T = TypeVar("T")
+
+READERS = 4
+POOL_SECONDS = 3.0
+LOCK_SECONDS = 5.0
+MESSAGE = "The gateway's database is not available; try again shortly."
+
+
+class RunOnWriter(Protocol):
+    """Runs work in a transaction on the one connection that writes to a SQLite file."""
+
+    def __call__(self, work: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]:
+        """Return what the work returned, once it is durable."""
+
+
+class Database:
+    """`run_on_writer` is the ledger's on a SQLite server; without it a SQLite database opens a writer of its own."""
+
+    def __init__(self, url: str, run_on_writer: RunOnWriter | None = None) -> None:
+        parsed = make_url(url)
+        self._sqlite = SqliteWriter(run_on_writer or own_writer(sqlite_path(url))) if is_sqlite(url) else None
+        if self._sqlite is None:
+            settings = {"application_name": "gateway", "lock_timeout": "5000", "statement_timeout": "60000"}
+            arguments = {"server_settings": settings, "timeout": POOL_SECONDS, "command_timeout": 60}
+            self._engine = create_async_engine(
+                parsed, pool_size=READERS, pool_timeout=POOL_SECONDS, pool_pre_ping=True, connect_args=arguments
+            )
+        else:
+            self._engine = create_async_engine(parsed, pool_size=READERS, pool_timeout=POOL_SECONDS)
+            event.listen(self._engine.sync_engine, "connect", _make_reader)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run work that changes nothing. Raises ServiceUnavailable when the database is away."""
+        try:
+            async with self._engine.connect() as connection:
+                return await connection.run_sync(work)
+        except (OSError, TimeoutError, PoolTimeout, InterfaceError, OperationalError) as error:
+            raise ServiceUnavailable(MESSAGE) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise ServiceUnavailable(MESSAGE) from error
+            raise
+
+    async def change(self, work: Callable[[Connection], T]) -> T:
+        """Run work in one transaction and bump the revision with it; whatever it raises undoes all of it.
+
+        Raises ServiceUnavailable when the database is away.
+        """
+
+        def work_and_bump(connection: Connection) -> T:
+            result = work(connection)
+            revision.bump(connection)
+            return result
+
+        return await self.write(work_and_bump)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run work in one transaction without a new revision: what no cached key or limit depends on."""
+        try:
+            if self._sqlite is not None:
+                return await self._sqlite.write(work)
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(work)
+        except (OSError, TimeoutError, PoolTimeout, InterfaceError, OperationalError, sqlite3.OperationalError) as error:
+            raise ServiceUnavailable(MESSAGE) from error
+
+    async def close(self) -> None:
+        """Let all connections go."""
+        await self._engine.dispose()
+
+
+class SqliteWriter:
+    """Runs SQLAlchemy work on the raw connection that the ledger (or `own_writer`) has begun a transaction on."""
+
+    def __init__(self, run: RunOnWriter) -> None:
+        self._run = run
+        self._wrapped: tuple[sqlite3.Connection, Connection] | None = None
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Return what the work returned, once it is durable."""
+        return await self._run(lambda raw: work(self._wrap(raw)))
+
+    def _wrap(self, raw: sqlite3.Connection) -> Connection:
+        if self._wrapped is None or self._wrapped[0] is not raw:
+            # Autocommit and never closed: begin, commit and rollback stay with the owner of the raw connection.
+            engine = create_engine(
+                "sqlite://", creator=lambda: raw, poolclass=StaticPool, isolation_level="AUTOCOMMIT"
+            )
+            self._wrapped = raw, engine.connect()
+        return self._wrapped[1]
+
+
+def own_writer(path: Path) -> RunOnWriter:
+    """Return a writer for a process without a ledger, such as the command line; it waits up to 5 s for the lock."""
+
+    async def run(work: Callable[[sqlite3.Connection], T], /) -> T:
+        raw = await asyncio.to_thread(
+            sqlite3.connect, path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            raw.execute("PRAGMA foreign_keys=ON")
+            # Only the server's writer checkpoints.
+            raw.execute("PRAGMA wal_autocheckpoint=0")
+            await asyncio.to_thread(raw.execute, "BEGIN IMMEDIATE")
+            result = work(raw)
+            await asyncio.to_thread(raw.execute, "COMMIT")
+        except BaseException:
+            raw.rollback()
+            raise
+        else:
+            return result
+        finally:
+            raw.close()
+
+    return run
+
+
+def is_sqlite(url: str) -> bool:
+    """Tell which of the two databases a URL means."""
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the file of a SQLite URL."""
+    return Path(make_url(url).database or "")
+
+
+def postgres_dsn(url: str) -> str:
+    """Return the URL as asyncpg itself takes it."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _make_reader(raw: sqlite3.Connection, _record: object) -> None:
+    cursor = raw.cursor()
+    cursor.execute("PRAGMA query_only=ON")
+    cursor.execute("PRAGMA wal_autocheckpoint=0")
+    cursor.execute("PRAGMA busy_timeout=2000")
+    cursor.close()
