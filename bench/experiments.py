@@ -1,0 +1,238 @@
+"""What is measured, one function per group of rows. Every figure is the median over rounds, and within a round the
+targets take turns, so that a machine that slows down slows all of them."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from bench.answer import WrongAnswerError
+from bench.load import Load
+from bench.measure import cpu_seconds, median, percentile, resident_bytes
+from bench.script import Stream
+from bench.servers import Cores
+from bench.table import YARDSTICK, Row
+from bench.targets import Target
+
+CLIENTS = (1, 32, 128)
+LATENCY_CLIENTS = 32
+# Enough connections that at half load a call hardly ever waits for one.
+OPEN_LOOP_CONNECTIONS = 256
+STREAM_CHUNKS = 64
+# All streams together stay at this rate: a target that falls behind would get its chunks in heaps, which is cheaper.
+CHUNKS_PER_SECOND = 10_000
+# The loop's timers count in milliseconds.
+SHORTEST_DELAY_MS = 2.0
+# Work that a target does after the answer (records, logs) belongs to its calls.
+AFTERWORK_SECONDS = 0.1
+SAMPLE_SECONDS = 0.25
+MEBIBYTE = 2**20
+
+T = TypeVar("T")
+
+
+class TargetFailedError(Exception):
+    """A target answered wrongly, too late or not at all. The message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure. `seconds` is per target, clients and round."""
+
+    rounds: int
+    seconds: float
+    memory_calls: int
+    slow_streams: int
+    slow_stream: Stream
+
+
+# 4,000 tokens in chunks of ten: one event loop can't hand on 1,000 streams of single tokens at a human's pace.
+FULL = Effort(5, 2.0, 100_000, 1000, Stream(chunks=402, delay_ms=150, words=10))
+QUICK = Effort(1, 0.7, 10_000, 200, Stream(chunks=42, delay_ms=100, words=100))
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The targets under test, the yardstick first, and the provider for calls with nothing between.
+
+    `folder` and `cores` are for what an experiment starts itself; the folder is removed after the run.
+    """
+
+    runner: asyncio.Runner
+    provider: Target
+    targets: Sequence[Target]
+    effort: Effort
+    folder: Path
+    cores: Cores
+
+    def run(self, target: Target, work: Coroutine[None, None, T]) -> T:
+        """Run a load to its end. Raises TargetFailedError for what `target` did wrong."""
+        try:
+            return self.runner.run(work)
+        except (WrongAnswerError, OSError) as error:
+            raise TargetFailedError(f"{target.name}: {type(error).__name__}: {error}") from error
+
+
+Experiment = Callable[[Bench], list[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One target under one load. Seconds throughout."""
+
+    cpu_per_call: float
+    calls_per_second: float
+    latencies: Sequence[float]
+
+
+def plain_calls(bench: Bench) -> list[Row]:
+    """CPU per plain call, and calls per second with one core, at 1, 32 and 128 clients."""
+    rows = []
+    for clients in CLIENTS:
+        samples = _rounds(bench, partial(_sample, bench, clients, None))
+        cpu = {name: [sample.cpu_per_call * 1e6 for sample in taken] for name, taken in samples.items()}
+        goals = {"sqlite": 1.6, "postgres": 2.0} if clients == LATENCY_CLIENTS else {}
+        rows.append(_against_relay(f"CPU per plain call, {_clients(clients)}", "µs", cpu, goals))
+        rate = {name: median([sample.calls_per_second for sample in taken]) for name, taken in samples.items()}
+        rows.append(Row(f"plain calls, {_clients(clients)}", "1/s", rate))
+    return rows
+
+
+def streamed_calls(bench: Bench) -> list[Row]:
+    """CPU per streamed chunk; the call around the stream is in it, spread over its chunks."""
+    rows = []
+    for clients in CLIENTS:
+        delay_ms = max(SHORTEST_DELAY_MS, clients / CHUNKS_PER_SECOND * 1000)
+        stream = Stream(STREAM_CHUNKS, delay_ms)
+        samples = _rounds(bench, partial(_sample, bench, clients, stream))
+        cpu = {name: [sample.cpu_per_call * 1e6 / stream.chunks for sample in taken] for name, taken in samples.items()}
+        rows.append(_against_relay(f"CPU per chunk, {_clients(clients)}", "µs", cpu, _for_gateways(1.2)))
+    return rows
+
+
+def latency(bench: Bench) -> list[Row]:
+    """What a target adds to the provider's own latency: alone, and at half of what 32 clients get through it."""
+    alone = _rounds(bench, partial(_added_alone, bench))
+    half = _rounds(bench, partial(_added_at_half_load, bench))
+    return [
+        Row("added latency alone, p50", "ms", _medians(alone), goals=_for_gateways(2)),
+        Row("added latency at half load, p99", "ms", _medians(half), goals=_for_gateways(15)),
+    ]
+
+
+def burst(bench: Bench) -> list[Row]:
+    """500 new clients that connect and ask in the same moment, until the last has its answer."""
+    seconds = _rounds(bench, lambda target: bench.run(target, _burst(target)))
+    return [Row("burst of 500 calls", "s", _medians(seconds), goals=_for_gateways(3))]
+
+
+def memory(bench: Bench) -> list[Row]:
+    """Resident memory after many calls, and what the second half of them added."""
+    half, calls = bench.effort.memory_calls // 2, bench.effort.memory_calls
+    resident, growth = {}, {}
+    for target in bench.targets:
+        bench.run(target, _ask_calls(target, half))
+        before = resident_bytes(target.pid)
+        bench.run(target, _ask_calls(target, calls - half))
+        resident[target.name] = resident_bytes(target.pid) / MEBIBYTE
+        growth[target.name] = resident[target.name] - before / MEBIBYTE
+    return [
+        Row(f"resident after {calls:,} calls", "MiB", resident, goals=_for_gateways(160)),
+        Row("  of it since half of them", "MiB", growth),
+    ]
+
+
+def slow_streams(bench: Bench) -> list[Row]:
+    """Resident memory at its highest while many clients read slow answers of 4,000 tokens."""
+    peaks = {target.name: bench.run(target, _peak(target, bench.effort)) for target in bench.targets}
+    label = f"resident with {bench.effort.slow_streams:,} slow streams"
+    return [Row(label, "MiB", peaks, goals=_for_gateways(250))]
+
+
+def _sample(bench: Bench, clients: int, stream: Stream | None, target: Target) -> Sample:
+    return bench.run(target, _under_load(target, clients, stream, bench.effort.seconds))
+
+
+async def _under_load(target: Target, clients: int, stream: Stream | None, seconds: float) -> Sample:
+    async with await Load.connect(target.call(stream), clients) as load:
+        await load.for_calls(clients)
+        cpu_before, started_at = cpu_seconds(target.pid), time.perf_counter()
+        latencies = await load.for_seconds(seconds)
+        elapsed_seconds = time.perf_counter() - started_at
+        await asyncio.sleep(AFTERWORK_SECONDS)
+        cpu = cpu_seconds(target.pid) - cpu_before
+    return Sample(cpu / len(latencies), len(latencies) / elapsed_seconds, latencies)
+
+
+def _added_alone(bench: Bench, target: Target) -> float:
+    direct = _sample(bench, 1, None, bench.provider)
+    through = _sample(bench, 1, None, target)
+    return 1000 * (percentile(through.latencies, 0.5) - percentile(direct.latencies, 0.5))
+
+
+def _added_at_half_load(bench: Bench, target: Target) -> float:
+    rate = _sample(bench, LATENCY_CLIENTS, None, target).calls_per_second / 2
+    direct = bench.run(bench.provider, _at_rate(bench.provider, rate, bench.effort.seconds))
+    through = bench.run(target, _at_rate(target, rate, bench.effort.seconds))
+    return 1000 * (percentile(through, 0.99) - percentile(direct, 0.99))
+
+
+async def _at_rate(target: Target, rate: float, seconds: float) -> list[float]:
+    async with await Load.connect(target.call(), OPEN_LOOP_CONNECTIONS) as load:
+        return await load.at_rate(rate, seconds)
+
+
+async def _burst(target: Target) -> float:
+    started_at = time.perf_counter()
+    async with await Load.connect(target.call(), 500) as load:
+        await load.for_calls(500)
+        return time.perf_counter() - started_at
+
+
+async def _ask_calls(target: Target, calls: int) -> None:
+    async with await Load.connect(target.call(), LATENCY_CLIENTS) as load:
+        await load.for_calls(calls)
+
+
+async def _peak(target: Target, effort: Effort) -> float:
+    async with await Load.connect(target.call(effort.slow_stream), effort.slow_streams) as load:
+        asking = asyncio.create_task(load.for_calls(effort.slow_streams))
+        peak_bytes = 0
+        while not asking.done():
+            peak_bytes = max(peak_bytes, resident_bytes(target.pid))
+            await asyncio.wait([asking], timeout=SAMPLE_SECONDS)
+        await asking
+    return peak_bytes / MEBIBYTE
+
+
+def _rounds(bench: Bench, measure: Callable[[Target], T]) -> Mapping[str, list[T]]:
+    taken: defaultdict[str, list[T]] = defaultdict(list)
+    for _ in range(bench.effort.rounds):
+        for target in bench.targets:
+            taken[target.name].append(measure(target))
+    return taken
+
+
+def _medians(taken: Mapping[str, list[float]]) -> dict[str, float]:
+    return {name: median(values) for name, values in taken.items()}
+
+
+def _against_relay(label: str, unit: str, taken: Mapping[str, list[float]], goals: Mapping[str, float]) -> Row:
+    # Ratios are taken within a round and then their median: the neighbours in time are compared.
+    ratios = {
+        name: median([value / relay for value, relay in zip(values, taken[YARDSTICK], strict=True)])
+        for name, values in taken.items()
+    }
+    return Row(label, unit, _medians(taken), ratios, goals, goal_is_ratio=True)
+
+
+def _for_gateways(goal: float) -> dict[str, float]:
+    return {"sqlite": goal, "postgres": goal}
+
+
+def _clients(clients: int) -> str:
+    return "1 client" if clients == 1 else f"{clients} clients"
