@@ -30,9 +30,9 @@ HOMES: Mapping[str, frozenset[str]] = {
     "aiosqlite": frozenset({"ledger", "store"}),
     "tiktoken": frozenset({"tokens"}),
     "prometheus_client": frozenset({"metrics"}),
-    "uvicorn": frozenset({"server"}),
+    "uvicorn": frozenset({"server", "protocol"}),
     "uvloop": frozenset({"server"}),
-    "httptools": frozenset({"server"}),
+    "httptools": frozenset({"server", "protocol"}),
     "h11": frozenset({"server"}),
     "starlette": frozenset({"app", "routes", "server", "middleware", "admin", "me", "web", "proxy"}),
     "rich": frozenset({"cli"}),
@@ -61,6 +61,7 @@ LONG_FOR_A_REASON: Mapping[str, str] = {}
 BLANKET_CATCHERS: Mapping[str, str] = {
     "gateway/proxy/endpoint.py": "the data plane's last resort: a fault of ours becomes an answer in the dialect",
     "gateway/proxy/settle.py": "a settlement is tried again whatever went wrong, then spooled",
+    "gateway/ledger/writer.py": "one value that the database can't take must not fail its neighbours' batch",
     "gateway/logs.py": "logging's own contract for emit: a bad record must not end the call that logs it",
     "gateway/admin/endpoint.py": "administration's last resort: a fault of ours becomes an answer",
 }
