@@ -16,7 +16,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `texts` are its text parts in order; `name` None when absent, as is `function_call` (the legacy one)."""
+    """One turn. `texts` are its text parts in order; `function_call` is the legacy field; None means absent."""
 
     role: str
     texts: tuple[str, ...] = ()
@@ -55,8 +55,9 @@ class ResponseSchema:
 class Conversation:
     """Everything of a request that becomes prompt tokens.
 
-    `legacy_functions`: the functions came by `functions`, not `tools`. `custom_tools`: tools whose input is not JSON, as
-    the compact JSON the client sent. `unseen`: the provider will put in more than the request shows.
+    `legacy_functions`: the functions came by `functions`, not `tools`. `custom_tools`: tools whose input is not JSON,
+    as the compact JSON the client sent. `hidden_bytes`: size of encrypted text, of which only a bound is known.
+    `unseen`: the provider will put in more than the request shows.
     """
 
     messages: tuple[Message, ...] = ()
@@ -65,4 +66,5 @@ class Conversation:
     custom_tools: tuple[str, ...] = ()
     choice: Choice = Choice()
     schema: ResponseSchema | None = None
+    hidden_bytes: int = 0
     unseen: bool = False

@@ -72,8 +72,10 @@ PATTERNS = {
 }
 
 _P50K_MODELS = ("text-davinci-002", "text-davinci-003", "text-davinci-edit", "code-davinci", "code-cushman")
-_R50K_MODELS = ("text-davinci-001", "text-curie", "text-babbage", "text-ada", "text-similarity", "text-search")
-_R50K_MODELS += ("code-search", "gpt2", "gpt-2")
+_R50K_MODELS = (
+    *("text-davinci-001", "text-curie", "text-babbage", "text-ada", "text-similarity", "text-search"),
+    *("code-search", "gpt2", "gpt-2"),
+)
 _R50K_NAMES = frozenset({"davinci", "curie", "babbage", "ada"})
 _CL100K_MODELS = ("gpt-4-", "gpt-3.5", "gpt-35", "text-embedding-", "davinci-002", "babbage-002")
 
@@ -115,7 +117,7 @@ class Tokenizer:
 def load(name: EncodingName) -> Tokenizer:
     """Build an encoding: 0.2 s and 49 MB for o200k, 25 MB for cl100k (the GIL is held for half of it).
 
-    Raises VocabularyDamaged.
+    Raises VocabularyError.
     """
     ranks = read_ranks(VOCABULARIES[name])
     encoding = tiktoken.Encoding(name.value, pat_str=PATTERNS[name], mergeable_ranks=ranks, special_tokens={})
@@ -136,7 +138,7 @@ class Encodings:
         return self._loaded.get(name)
 
     def get(self, name: EncodingName) -> Tokenizer:
-        """The encoding, loaded now if need be (others who ask for the same wait). Raises VocabularyDamaged."""
+        """The encoding, loaded now if need be (others who ask for the same wait). Raises VocabularyError."""
         tokenizer = self._loaded.get(name)
         if tokenizer is not None:
             return tokenizer

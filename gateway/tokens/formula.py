@@ -9,7 +9,8 @@ import json
 from collections.abc import Callable
 
 from gateway.tokens.conversation import Choice, Conversation, Message, ResponseSchema, ToolCall
-from gateway.tokens.declarations import declare
+from gateway.tokens.declarations import Layout, declare
+from gateway.tokens.encodings import EncodingName
 from gateway.tokens.loose import compact_json
 from gateway.tokens.models import ModelRules
 
@@ -20,6 +21,7 @@ _ANSWERING_ROLES = ("tool", "function")
 _MESSAGE_TOKENS = 3
 _FIRST_CHAT_MESSAGE_TOKENS = 4
 _ROLE_TOKENS = 1
+_NO_ARGUMENTS_TOKENS = 3
 _GPT_5_TOOLS_TOKENS = 82
 _GPT_5_ASSISTANT_TOKENS = 2
 _GPT_5_ROUND_TRIP_TOKENS = 6
@@ -44,6 +46,8 @@ def _message_tokens(message: Message, rules: ModelRules, count: Count) -> int:
         total += 3 + count(message.function_call.name) + count(message.function_call.arguments)
     if message.tool_calls:
         total += _calls_tokens(message.tool_calls, count)
+        # Text beside the calls is a message of its own.
+        total += _MESSAGE_TOKENS + _ROLE_TOKENS if any(message.texts) else 0
     if rules.gpt_5 and message.role == "assistant":
         total += _GPT_5_ASSISTANT_TOKENS if any(message.texts) else 0
         total += _GPT_5_ROUND_TRIP_TOKENS if message.tool_calls else 0
@@ -68,7 +72,7 @@ def _calls_tokens(calls: tuple[ToolCall, ...], count: Count) -> int:
 
 
 def _arguments_tokens(arguments: str, count: Count) -> int:
-    """The arguments are shown to the model one level deep, with numbers as strings."""
+    """The model is shown the arguments in a layout of OpenAI's own, not as it wrote them."""
     try:
         parsed: object = json.loads(arguments) if arguments else {}
     except ValueError:
@@ -76,19 +80,28 @@ def _arguments_tokens(arguments: str, count: Count) -> int:
     if not isinstance(parsed, dict):
         return count(arguments)
     if not parsed:
-        return 3
-    fields = ",".join(f'"{key}":{_argument(value)}' for key, value in parsed.items())
-    return count(f"{{\n{fields}\n}}")
+        return _NO_ARGUMENTS_TOKENS
+    # One more for each string of several lines: the layout of those is not known, six recorded calls agree.
+    several_lines = sum(isinstance(value, str) and "\n" in value for value in parsed.values())
+    return count(_shown(parsed)) + several_lines
 
 
-def _argument(value: object) -> str:
-    shown = compact_json(value)
-    return f'"{shown}"' if isinstance(value, int | float) and not isinstance(value, bool) else shown
+def _shown(value: object) -> str:
+    """Objects open a line, numbers are quoted."""
+    match value:
+        case dict():
+            fields = ",".join(f'"{key}":{_shown(field)}' for key, field in value.items())
+            return f"{{\n{fields}\n}}"
+        case list():
+            return f"[{','.join(map(_shown, value))}]"
+        case int() | float() if not isinstance(value, bool):
+            return f'"{value}"'
+        case _:
+            return compact_json(value)
 
 
 def _functions_tokens(conversation: Conversation, rules: ModelRules, count: Count) -> int:
-    one_line = not (conversation.legacy_functions or rules.before_2024)
-    declarations = declare(conversation.functions, one_line=one_line)
+    declarations = declare(conversation.functions, _layout(conversation, rules))
     total = count(f"# Tools\n\n## functions\n\n{declarations}\n") + 2
     instruction = _first_instruction(conversation)
     if instruction is not None:
@@ -98,6 +111,12 @@ def _functions_tokens(conversation: Conversation, rules: ModelRules, count: Coun
     if rules.gpt_5:
         return total + _GPT_5_TOOLS_TOKENS
     return total + _choice_tokens(conversation.choice, conversation.legacy_functions, count)
+
+
+def _layout(conversation: Conversation, rules: ModelRules) -> Layout:
+    """The legacy field was billed in the legacy layout wherever it was recorded: on models of cl100k."""
+    legacy_field = conversation.legacy_functions and rules.encoding is EncodingName.CL100K
+    return Layout.LEGACY if rules.before_2024 or legacy_field else Layout.MODERN
 
 
 def _choice_tokens(choice: Choice, legacy: bool, count: Count) -> int:

@@ -32,7 +32,7 @@ _GEMINI_TILE_CAP = 16
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """`dimensions` None when they cannot be seen from here; `low_detail` when the client asked for the small version."""
+    """`dimensions` None when they cannot be seen from here; `low_detail`: the client asked for the small version."""
 
     dimensions: Dimensions | None
     low_detail: bool

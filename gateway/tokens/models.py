@@ -56,7 +56,7 @@ _HARMONY_PRIME = 80
 
 _OPENAI_MODELS = (
     *("gpt-3.5", "gpt-35", "gpt-4", "gpt-5", "chatgpt-", "o1", "o3", "o4", "text-", "code-", "davinci", "babbage"),
-    *("curie", "ada", "computer-use-preview", "codex-", "gpt2", "gpt-2"),
+    *("curie", "computer-use-preview", "codex-", "gpt2", "gpt-2"),
 )
 _OPEN_MODELS = re.compile(r"llama|mi[sx]tral|codestral|qwen|deepseek|grok|command|kimi|glm|phi-|nova|yi-|granite")
 _REASONING_PRIMES = ("o1", "o3", "o4", "gpt-5")
@@ -66,8 +66,10 @@ _CLAUDE_VERSION = re.compile(r"(opus|sonnet|haiku|claude)-(\d)(?:[.-](\d)(?!\d))
 
 def base_name(model: str) -> str:
     """The name without routing prefix and fine-tuning: `openai/gpt-4o` and `ft:gpt-4o:acme::id` are both `gpt-4o`."""
-    name = model.lower().rsplit("/", 1)[-1]
-    return name.split(":")[1] if name.startswith("ft:") else name
+    name = model.lower()
+    if "ft:" in name:
+        name = name.partition("ft:")[2].partition(":")[0]
+    return name.rsplit("/", 1)[-1]
 
 
 # Names come from requests, so the memory of them is bounded.
@@ -75,6 +77,8 @@ def base_name(model: str) -> str:
 def rules_for(model: str) -> ModelRules:
     """The counting rules of any model name, known or not."""
     name = base_name(model)
+    if name.startswith(_OPENAI_MODELS):
+        return _openai_rules(name, Family.OPENAI)
     if "claude" in name:
         return _claude_rules(name)
     if "gemini" in name or "gemma" in name:
@@ -83,7 +87,7 @@ def rules_for(model: str) -> ModelRules:
         return ModelRules(EncodingName.O200K, Family.UNKNOWN, openai_image_rule(name), prime=_HARMONY_PRIME)
     if _OPEN_MODELS.search(name):
         return _estimated(_OPEN_MODEL_INPUT_PERCENT, 100, _OPEN_MODEL_MESSAGE_TOKENS, openai_image_rule(name))
-    return _openai_rules(name)
+    return _openai_rules(name, Family.UNKNOWN)
 
 
 def _estimated(input_percent: int, output_percent: int, message_tokens: int, images: ImageRule) -> ModelRules:
@@ -114,10 +118,10 @@ def _claude_rules(name: str) -> ModelRules:
     )
 
 
-def _openai_rules(name: str) -> ModelRules:
+def _openai_rules(name: str, family: Family) -> ModelRules:
     return ModelRules(
         encoding_for(name),
-        Family.OPENAI if name.startswith(_OPENAI_MODELS) else Family.UNKNOWN,
+        family,
         openai_image_rule(name),
         prime=2 if name.startswith(_REASONING_PRIMES) else 3,
         first_chat=name in ("gpt-3.5-turbo-0301", "gpt-35-turbo-0301"),

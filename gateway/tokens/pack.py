@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from gateway.tokens.encodings import VOCABULARIES
-from gateway.tokens.vocabulary import DATA_FOLDER, Vocabulary, VocabularyDamaged, pack
+from gateway.tokens.vocabulary import DATA_FOLDER, Vocabulary, VocabularyError, pack
 
 
 def parse_tiktoken(source: bytes) -> dict[bytes, int]:
@@ -27,10 +27,10 @@ def render_tiktoken(tokens: dict[bytes, int]) -> bytes:
 
 
 def pack_file(source: Path, vocabulary: Vocabulary, target_folder: Path) -> str:
-    """Write one vocabulary file; returns the SHA-256 of its content. Raises VocabularyDamaged on a wrong source."""
+    """Write one vocabulary file; returns the SHA-256 of its content. Raises VocabularyError on a wrong source."""
     raw = source.read_bytes()
     if hashlib.sha256(raw).hexdigest() != vocabulary.source_sha256:
-        raise VocabularyDamaged(f"{source} is not the file that OpenAI published")
+        raise VocabularyError(f"{source} is not the file that OpenAI published")
     packed = pack(parse_tiktoken(raw))
     # mtime=0: the same input gives the same file, so that a rebuild shows no difference.
     (target_folder / vocabulary.file_name).write_bytes(gzip.compress(packed, 9, mtime=0))

@@ -19,6 +19,7 @@ class _Reading:
 
     messages: list[Message] = field(default_factory=list)
     waiting_calls: list[ToolCall] = field(default_factory=list)
+    hidden_bytes: int = 0
     unseen: bool = False
 
     def add(self, message: Message) -> None:
@@ -46,6 +47,7 @@ def read_responses(body: Mapping[str, object]) -> Conversation:
         custom_tools=tools.custom,
         choice=read_choice(body.get("tool_choice")),
         schema=read_schema(mapping(body.get("text")).get("format")),
+        hidden_bytes=reading.hidden_bytes,
         unseen=reading.unseen or tools.unseen or stored,
     )
 
@@ -78,8 +80,10 @@ def _read_item(item: Mapping[str, object], reading: _Reading) -> None:
 
 
 def _read_reasoning(item: Mapping[str, object], reading: _Reading) -> None:
-    """Earlier reasoning: its readable text is counted; encrypted or stored reasoning cannot be seen."""
+    """Earlier reasoning: encrypted, its size is a bound; named by its id only, it is stored at the provider."""
     content: Content = joined([read_content(item.get("summary")), read_content(item.get("content"))])
     if any(content.texts):
         reading.add(Message(role="assistant", texts=content.texts))
-    reading.unseen |= item.get("encrypted_content") is not None or item.get("id") is not None
+    encrypted = text(item.get("encrypted_content"))
+    reading.hidden_bytes += len(encrypted) * 3 // 4
+    reading.unseen |= not encrypted and item.get("id") is not None

@@ -17,7 +17,7 @@ DATA_FOLDER = Path(__file__).parent / "data"
 _SIZE_BYTES = 4
 
 
-class VocabularyDamaged(Exception):
+class VocabularyError(Exception):
     """A vocabulary file of this installation is not the one that was built; counting with it would charge wrongly."""
 
 
@@ -36,13 +36,13 @@ class Vocabulary:
 
 
 def read_ranks(vocabulary: Vocabulary, folder: Path = DATA_FOLDER) -> dict[bytes, int]:
-    """Token bytes -> rank. Takes 0.1 s of CPU for the largest. Raises VocabularyDamaged, also when the file is gone."""
+    """Token bytes -> rank. Takes 0.1 s of CPU for the largest. Raises VocabularyError, also when the file is gone."""
     try:
         packed = gzip.decompress((folder / vocabulary.file_name).read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise VocabularyDamaged(f"cannot read the vocabulary {vocabulary.file_name}: {error}") from error
+        raise VocabularyError(f"cannot read the vocabulary {vocabulary.file_name}: {error}") from error
     if hashlib.sha256(packed).hexdigest() != vocabulary.packed_sha256:
-        raise VocabularyDamaged(f"the vocabulary {vocabulary.file_name} does not have the expected SHA-256")
+        raise VocabularyError(f"the vocabulary {vocabulary.file_name} does not have the expected SHA-256")
     return unpack(packed, vocabulary.ranks)
 
 

@@ -1,0 +1,67 @@
+"""What the rest of the gateway counts with: owns the encodings and the threads that long texts are counted in."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from gateway.tokens.encodings import EncodingName, Encodings
+from gateway.tokens.estimate import scaled
+from gateway.tokens.models import rules_for
+from gateway.tokens.prompts import PromptCount, count_prompt
+
+_T = TypeVar("_T")
+
+# 32 KiB of text take about 2 ms, the most that the event loop should be held.
+INLINE_BYTES = 32 * 1024
+# tiktoken releases the GIL; more threads than the cores of a small machine would only take from the event loop.
+_THREADS = 2
+
+
+class TokenCounter:
+    """Created once by the application; `close` when it ends. Never raises but VocabularyError."""
+
+    def __init__(self) -> None:
+        self._encodings = Encodings()
+        # Its queue is bounded by the requests in flight, each of which waits for its own count.
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="tokens")
+
+    async def warm(self) -> None:
+        """Load o200k, which nearly all models use, so that no call has to wait for it."""
+        await self._in_thread(lambda: self._encodings.get(EncodingName.O200K))
+
+    def close(self) -> None:
+        """Counts under way end; those that wait are cancelled."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def prompt(self, operation: str, model: str, body: Mapping[str, object], size_bytes: int) -> PromptCount:
+        """The prompt tokens of a request body, decoded from `size_bytes` of JSON.
+
+        `operation` is one of `prompts.Operation`. The body may be of any shape: what is text is counted.
+        """
+        rules = rules_for(model)
+        encodings = self._encodings
+
+        def work() -> PromptCount:
+            return count_prompt(operation, rules, body, size_bytes, encodings.get(rules.encoding).count)
+
+        return await self._run(work, rules.encoding, size_bytes)
+
+    async def text(self, model: str, text: str) -> int:
+        """Tokens of a text that a model wrote, by its family's factor."""
+        # A character beyond ASCII is up to four bytes; counting them would cost an encoding of the text.
+        size_bytes = len(text) if text.isascii() else 4 * len(text)
+        return await self._run(lambda: self.text_now(model, text), rules_for(model).encoding, size_bytes)
+
+    def text_now(self, model: str, text: str) -> int:
+        """The same at once, for small pieces; waits 0.2 s for the encoding if it was never used before."""
+        rules = rules_for(model)
+        return scaled(self._encodings.get(rules.encoding).count(text), rules.output_percent)
+
+    async def _run(self, work: Callable[[], _T], encoding: EncodingName, size_bytes: int) -> _T:
+        if size_bytes <= INLINE_BYTES and self._encodings.loaded(encoding) is not None:
+            return work()
+        return await self._in_thread(work)
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
