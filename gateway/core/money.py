@@ -56,7 +56,8 @@ def _parse(text: object, places: int, maximum: int) -> int:
 
 def _shifted(text: str, digits: int, power: int, places: int, maximum: int) -> int:
     """Return digits times 10**power if that is a whole number in range."""
-    value, rest = (digits * 10**power, 0) if power >= 0 else divmod(digits, 10**-power)
+    scale: int = 10 ** abs(power)
+    value, rest = (digits * scale, 0) if power >= 0 else divmod(digits, scale)
     if rest:
         raise ValueError(f"{text!r} has more than {places} decimals")
     if value > maximum:

@@ -12,6 +12,8 @@ import msgspec
 
 MAX_COUNT = 2**53
 """The largest count that is believed, the largest integer that every JSON reader keeps exact."""
+_COUNTS = 13
+"""The first fields of Usage are counts, what follows is not."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -46,31 +48,6 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.input_tokens + self.output_tokens
 
 
-class _Clamp:
-    """Bounds counts one after the other and remembers whether one did not fit."""
-
-    __slots__ = ("happened",)
-
-    def __init__(self) -> None:
-        self.happened = False
-
-    def bound(self, count: int | None, maximum: int) -> int:
-        """Return the count, moved into 0..maximum; None counts as 0."""
-        if count is None:
-            return 0
-        bounded = min(max(count, 0), maximum)
-        self.happened = self.happened or bounded != count
-        return bounded
-
-    def parts(self, total: int, *counts: int | None) -> list[int]:
-        """Return the counts as parts of the total that do not overlap; the first ones win."""
-        bounded = []
-        for count in counts:
-            bounded.append(self.bound(count, total))
-            total -= bounded[-1]
-        return bounded
-
-
 def checked_usage(
     *,
     input_tokens: int | None = 0,
@@ -94,21 +71,85 @@ def checked_usage(
     audio or images that were not reported, but must be there because together with the other subsets they exceed the
     input, are inferred as far as they must be; that is no contradiction.
     """
+    reported = Usage(
+        input_tokens=input_tokens or 0,
+        cached_tokens=cached_tokens or 0,
+        cache_write_tokens=cache_write_tokens or 0,
+        cache_write_1h_tokens=cache_write_1h_tokens or 0,
+        input_audio_tokens=input_audio_tokens or 0,
+        input_image_tokens=input_image_tokens or 0,
+        cached_audio_tokens=cached_audio_tokens or 0,
+        cached_image_tokens=cached_image_tokens or 0,
+        output_tokens=output_tokens or 0,
+        reasoning_tokens=reasoning_tokens or 0,
+        output_audio_tokens=output_audio_tokens or 0,
+        output_image_tokens=output_image_tokens or 0,
+        web_searches=web_searches or 0,
+        service_tier=service_tier,
+    )
+    return reported if _is_consistent(reported) else _clamped(reported)
+
+
+def _is_consistent(usage: Usage) -> bool:
+    """Tell whether every count is in range and all subsets fit into their totals, the usual case."""
+    cached_media = usage.cached_audio_tokens + usage.cached_image_tokens
+    media = usage.input_audio_tokens + usage.input_image_tokens
+    writes = usage.cache_write_tokens + usage.cache_write_1h_tokens
+    parts_of_output = usage.reasoning_tokens + usage.output_audio_tokens + usage.output_image_tokens
+    return (
+        min(msgspec.structs.astuple(usage)[:_COUNTS]) >= 0
+        and usage.cached_tokens + writes + media - cached_media <= usage.input_tokens <= MAX_COUNT
+        and cached_media <= usage.cached_tokens
+        and usage.cached_audio_tokens <= usage.input_audio_tokens
+        and usage.cached_image_tokens <= usage.input_image_tokens
+        and parts_of_output <= usage.output_tokens <= MAX_COUNT
+        and usage.web_searches <= MAX_COUNT
+    )
+
+
+class _Clamp:
+    """Bounds counts one after the other and remembers whether one did not fit."""
+
+    __slots__ = ("happened",)
+
+    def __init__(self) -> None:
+        self.happened = False
+
+    def bound(self, count: int, maximum: int) -> int:
+        """Return the count, moved into 0..maximum."""
+        bounded = min(max(count, 0), maximum)
+        self.happened = self.happened or bounded != count
+        return bounded
+
+    def parts(self, total: int, *counts: int) -> list[int]:
+        """Return the counts as parts of the total that do not overlap; the first ones win."""
+        bounded = []
+        for count in counts:
+            bounded.append(self.bound(count, total))
+            total -= bounded[-1]
+        return bounded
+
+
+def _clamped(usage: Usage) -> Usage:
     clamp = _Clamp()
-    total_in = clamp.bound(input_tokens, MAX_COUNT)
-    cached, write, write_1h = clamp.parts(total_in, cached_tokens, cache_write_tokens, cache_write_1h_tokens)
-    audio, image = clamp.parts(total_in, input_audio_tokens, input_image_tokens)
-    cached_audio = clamp.bound(cached_audio_tokens, min(cached, audio))
-    cached_image = clamp.bound(cached_image_tokens, min(cached - cached_audio, image))
-    uncached = total_in - cached - write - write_1h
+    total = clamp.bound(usage.input_tokens, MAX_COUNT)
+    cached, write, write_1h = clamp.parts(
+        total, usage.cached_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens
+    )
+    audio, image = clamp.parts(total, usage.input_audio_tokens, usage.input_image_tokens)
+    cached_audio = clamp.bound(usage.cached_audio_tokens, min(cached, audio))
+    cached_image = clamp.bound(usage.cached_image_tokens, min(cached - cached_audio, image))
+    uncached = total - cached - write - write_1h
     cached_audio, cached_image = _inferred_overlap(cached, uncached, audio, image, cached_audio, cached_image)
     # Audio or images that still do not fit were written to the cache; no provider prices those apart.
     fresh_audio = min(audio - cached_audio, uncached)
     fresh_image = min(image - cached_image, uncached - fresh_audio)
-    total_out = clamp.bound(output_tokens, MAX_COUNT)
-    reasoning, audio_out, image_out = clamp.parts(total_out, reasoning_tokens, output_audio_tokens, output_image_tokens)
+    output = clamp.bound(usage.output_tokens, MAX_COUNT)
+    reasoning, output_audio, output_image = clamp.parts(
+        output, usage.reasoning_tokens, usage.output_audio_tokens, usage.output_image_tokens
+    )
     return Usage(
-        input_tokens=total_in,
+        input_tokens=total,
         cached_tokens=cached,
         cache_write_tokens=write,
         cache_write_1h_tokens=write_1h,
@@ -116,12 +157,12 @@ def checked_usage(
         input_image_tokens=cached_image + fresh_image,
         cached_audio_tokens=cached_audio,
         cached_image_tokens=cached_image,
-        output_tokens=total_out,
+        output_tokens=output,
         reasoning_tokens=reasoning,
-        output_audio_tokens=audio_out,
-        output_image_tokens=image_out,
-        web_searches=clamp.bound(web_searches, MAX_COUNT),
-        service_tier=service_tier,
+        output_audio_tokens=output_audio,
+        output_image_tokens=output_image,
+        web_searches=clamp.bound(usage.web_searches, MAX_COUNT),
+        service_tier=usage.service_tier,
         is_clamped=clamp.happened,
     )
 

@@ -3,32 +3,22 @@
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN
 from functools import cache
 from pathlib import Path
 
 import genai_prices
-import msgspec
 import pytest
 from genai_prices.data import providers as genai_providers
 from genai_prices.data_snapshot import find_provider_by_id
-from genai_prices.types import ClauseEquals, ModelInfo, Provider
+from genai_prices.types import ClauseEquals, ModelInfo
 
 import gateway
-from gateway.cli.prices import render
-from gateway.core.prices import (
-    ANYTHING,
-    DAY_SECONDS,
-    MAX_REMEMBERED_NAMES,
-    ModelFacts,
-    ModelPrice,
-    PriceRow,
-    PriceTable,
-    Reach,
-    dearest,
-)
-from gateway.core.rates import MAX_COST_NANO_USD, RateCard, Rates, cost_nano_usd, rates_text, resolve
-from gateway.core.usage import MAX_COUNT, Usage, checked_usage
+from gateway.cli.prices import refresh
+from gateway.core.model_price import DAY_SECONDS, ModelPrice
+from gateway.core.prices import MAX_NAME_LENGTH, MAX_REMEMBERED_NAMES, ModelFacts, PriceTable
+from gateway.core.rates import cost_nano_usd, rates_text
+from gateway.core.usage import Usage, checked_usage
 
 DATA = Path(gateway.__file__).parent / "data" / "models.json"
 SEED = 20_260_101
@@ -139,3 +129,138 @@ def test_cost_of_random_usages_is_what_genai_prices_computes(provider: str, mode
         usage = random_usage(rng, provider)
         at_seconds = rng.randrange(NOON_2026 - 900 * DAY_SECONDS, NOON_2026 + 200 * DAY_SECONDS)
         assert cost(usage, provider, model, at_seconds) == oracle_cost(usage, provider, model, at_seconds)
+
+
+def test_gpt_4o_with_cached_input_costs_the_known_amount() -> None:
+    usage = Usage(input_tokens=1149, cached_tokens=1024, output_tokens=20)
+    assert cost(usage, "openai", "gpt-4o") == 1_792_500  # 0.0017925 USD
+
+
+def test_lookup_of_every_name_finds_the_model_that_genai_prices_finds() -> None:
+    for provider_id in ORACLE_PROVIDERS:
+        provider = find_provider_by_id(genai_providers, provider_id)
+        assert provider is not None
+        for model in provider.models:
+            for name in {model.id, exact_name(model), f"{model.id}-2025-12-11", f"{model.id}-20251211"}:
+                found = provider.find_model(name, all_providers=genai_providers)
+                price = table().lookup(provider_id, name)
+                if found is None:
+                    assert price is None, (provider_id, name)
+                elif price is not None:
+                    assert_rates_of(price, found)
+
+
+def assert_rates_of(price: ModelPrice, model: ModelInfo) -> None:
+    usage = Usage(input_tokens=1000, output_tokens=100)
+    oracle = model.get_prices(datetime.fromtimestamp(NOON_2026, UTC)).calc_price(
+        genai_prices.Usage(input_tokens=1000, output_tokens=100, cache_read_tokens=0, cache_write_tokens=0)
+    )
+    expected = int((oracle["total_price"] * 10**9).to_integral_value(ROUND_HALF_EVEN))
+    assert cost_nano_usd(usage, price.rates(usage, NOON_2026)) == expected
+
+
+def test_lookup_of_a_model_charged_by_the_minute_finds_no_price() -> None:
+    assert table().lookup("openai", "whisper-1") is None
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "", "gpt-4o\x00", "x" * (MAX_NAME_LENGTH + 1)])
+def test_lookup_of_an_unknown_model_finds_no_price(name: str) -> None:
+    assert table().lookup("openai", name) is None
+
+
+def test_lookup_at_an_unknown_provider_finds_no_price() -> None:
+    assert table().lookup("nobody", "gpt-4o") is None
+
+
+def test_lookup_of_the_species_gemini_finds_the_prices_of_google() -> None:
+    assert table().lookup("gemini", "gemini-2.5-pro") is not None
+
+
+def test_lookup_of_a_name_in_capitals_finds_the_same_model() -> None:
+    assert rates_text(price_of("openai", "GPT-4o").standard[0].rates) == rates_text(
+        price_of("openai", "gpt-4o").standard[0].rates
+    )
+
+
+def test_lookup_of_a_known_name_returns_the_same_object_again() -> None:
+    assert table().lookup("openai", "gpt-4o") is table().lookup("openai", "gpt-4o")
+
+
+def test_lookup_of_more_names_than_are_remembered_still_finds_prices() -> None:
+    fresh = PriceTable.from_json(DATA.read_bytes())
+    for number in range(MAX_REMEMBERED_NAMES + 10):
+        fresh.lookup("nobody", f"model-{number}")
+    assert fresh.lookup("openai", "gpt-4o") is not None
+
+
+def test_lookup_at_azure_falls_back_to_openai_without_its_service_tiers() -> None:
+    assert price_of("openai", "gpt-5").service_tiers
+    assert not price_of("azure", "gpt-5").service_tiers
+
+
+def overridden(**words: str) -> PriceTable:
+    return PriceTable.from_json(DATA.read_bytes(), {"gpt-4o": words, "house-*": words})
+
+
+def test_override_by_name_beats_the_table() -> None:
+    price = overridden(input="0.30", output="1.20").lookup("openai", "gpt-4o")
+    assert price is not None
+    usage = Usage(input_tokens=1_000_000, cached_tokens=500_000, output_tokens=1_000_000)
+    assert cost_nano_usd(usage, price.rates(usage, NOON_2026)) == 1_500_000_000  # cached as dear as the rest
+
+
+def test_override_by_pattern_prices_a_model_that_the_table_lacks() -> None:
+    prices = overridden(input="1", output="2", cached_input="0.1", cache_write="1.25", cache_write_1h="2")
+    price = prices.lookup("openai", "House-7b")
+    assert price is not None
+    assert rates_text(price.standard[0].rates) == (
+        '{"input":1000000,"output":2000000,"cached":100000,"cache_write":1250000,"cache_write_1h":2000000}'
+    )
+    assert prices.lookup("openai", "warehouse-7b") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ({"output": "1"}, "input is missing"),
+        ({"input": "1"}, "output is missing"),
+        ({"input": "1", "output": "1", "chached_input": "1"}, "unknown key 'chached_input'"),
+        ({"input": "-1", "output": "1"}, '"gpt-4o".input'),
+        ({"input": "0.0000001", "output": "1"}, "more than 6 decimals"),
+    ],
+)
+def test_override_that_makes_no_sense_is_refused_by_name(words: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ValueError, match="gpt-4o") as refusal:
+        overridden(**words)
+    assert complaint in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "facts"),
+    [
+        ("openai", "gpt-4o", ModelFacts(128_000, 16_384, False, "max_tokens")),
+        ("openai", "gpt-4o-mini", ModelFacts(128_000, 16_384, False, "max_tokens")),
+        ("openai", "ft:gpt-4.1-2025-04-14:us::x", ModelFacts(128_000, 32_768, False, "max_tokens")),
+        ("openai", "gpt-4.1", ModelFacts(1_000_000, 32_768, False, "max_tokens")),
+        ("openai", "gpt-4", ModelFacts(8_192, 8_192, False, "max_tokens")),
+        ("openai", "gpt-3.5-turbo", ModelFacts(16_385, 4_096, False, "max_tokens")),
+        ("openai", "o3-mini", ModelFacts(200_000, 100_000, True, "max_completion_tokens")),
+        ("openai", "gpt-5", ModelFacts(400_000, 128_000, True, "max_completion_tokens")),
+        ("openai", "gpt-9-unheard-of", ModelFacts(128_000, 128_000, True, "max_completion_tokens")),
+        ("openai", "unheard-of", ModelFacts(128_000, 16_384, False, "max_tokens")),
+        ("anthropic", "claude-3-haiku-20240307", ModelFacts(200_000, 4_096, False, "max_tokens")),
+        ("gemini", "gemini-2.0-flash", ModelFacts(1_000_000, 8_192, False, "max_tokens")),
+        ("openrouter", "openai/gpt-5", ModelFacts(400_000, 128_000, True, "max_tokens")),
+    ],
+)
+def test_facts_of_a_model_are_the_curated_ones(provider: str, model: str, facts: ModelFacts) -> None:
+    assert table().facts(provider, model) == facts
+
+
+def test_data_file_is_what_the_installed_genai_prices_generates(tmp_path: Path) -> None:
+    refresh(tmp_path / "models.json")
+    assert (tmp_path / "models.json").read_bytes() == DATA.read_bytes()
+
+
+def test_data_file_is_small_enough_to_read_at_every_start() -> None:
+    assert DATA.stat().st_size < 400_000
