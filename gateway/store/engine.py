@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection, StaticPool, create_engine, event, make_url
+from sqlalchemy import Connection, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -95,6 +95,12 @@ class SqliteWriter:
 
     def __init__(self, run: RunOnWriter) -> None:
         self._run = run
+        self._raw = sqlite3.connect(":memory:")
+        self._engine = create_engine(
+            "sqlite://", creator=lambda: self._raw, poolclass=NullPool, pool_reset_on_return=None
+        )
+        # An engine examines its first connection and rolls it back: that must not be one with work under way.
+        self._engine.connect().close()
         self._wrapped: tuple[sqlite3.Connection, Connection] | None = None
 
     async def write(self, work: Callable[[Connection], T]) -> T:
@@ -103,11 +109,9 @@ class SqliteWriter:
 
     def _wrap(self, raw: sqlite3.Connection) -> Connection:
         if self._wrapped is None or self._wrapped[0] is not raw:
-            # Autocommit and never closed: begin, commit and rollback stay with the owner of the raw connection.
-            engine = create_engine(
-                "sqlite://", creator=lambda: raw, poolclass=StaticPool, isolation_level="AUTOCOMMIT"
-            )
-            self._wrapped = raw, engine.connect()
+            # Never committed nor closed here: begin, commit and rollback stay with the owner of the raw connection.
+            self._raw = raw
+            self._wrapped = raw, self._engine.connect()
         return self._wrapped[1]
 
 
