@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,8 @@ class Plan:
 def main() -> None:
     """Measure what the arguments name and print the table."""
     plan = _plan(sys.argv[1:])
+    # Ended from outside, the run still ends its servers and drops its database.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _raise_open_files()
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
@@ -63,7 +66,7 @@ def _plan(arguments: Sequence[str]) -> Plan:
     groups = [START, *EXPERIMENTS]
     parser.add_argument("--rows", nargs="+", choices=groups, default=groups, help="groups of rows (all)")
     parser.add_argument("--quick", action="store_true", help="one short round: does it work? not a figure to quote")
-    parser.add_argument("--rounds", type=int, help="rounds to take the median of (5, quick 1)")
+    parser.add_argument("--rounds", type=int, help="rounds to take the median of (9, quick 1)")
     parser.add_argument("--database", choices=DATABASES, default="both", help="none: the relay alone")
     parser.add_argument(
         "--postgres-url",

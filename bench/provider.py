@@ -17,7 +17,8 @@ HEAD_END = b"\r\n\r\n"
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CHAT = b"POST %b " % script.PATH.encode()
 MODELS = b'{"object":"list","data":[{"id":"%b","object":"model","created":1720000000,"owned_by":"system"}]}'
-# Streams that start together must not tick together: each waits a different part of its first delay.
+# Streams tick at different parts of one common beat, evenly spread however many there are (multiples of the golden
+# ratio are): left to chance, the heaps they come in change the cost of a chunk by a third from run to run.
 GOLDEN_RATIO = 0.618
 _started = itertools.count()
 
@@ -58,15 +59,24 @@ class Provider(asyncio.Protocol):
         stream, with_usage = asked
         self._transport.write(STREAM_HEAD)
         writes = script.stream_writes(stream.chunks, stream.words, with_usage)
-        first_delay_seconds = stream.delay_ms / 1000 * (next(_started) * GOLDEN_RATIO % 1)
-        loop = asyncio.get_running_loop()
-        self._pending = loop.call_later(first_delay_seconds, self._play, writes, 0, stream.delay_ms / 1000)
+        delay_seconds = stream.delay_ms / 1000
+        first_at = _next_beat(delay_seconds) + delay_seconds * (next(_started) * GOLDEN_RATIO % 1)
+        self._wait(writes, 0, first_at, delay_seconds)
 
-    def _play(self, writes: tuple[bytes, ...], position: int, delay_seconds: float) -> None:
+    def _wait(self, writes: tuple[bytes, ...], position: int, due_at: float, delay_seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._pending = loop.call_at(due_at, self._play, writes, position, due_at, delay_seconds)
+
+    def _play(self, writes: tuple[bytes, ...], position: int, due_at: float, delay_seconds: float) -> None:
         self._transport.write(writes[position])
         if position + 1 < len(writes):
-            loop = asyncio.get_running_loop()
-            self._pending = loop.call_later(delay_seconds, self._play, writes, position + 1, delay_seconds)
+            # From when it was due, not from now: streams that drift together would come in heaps.
+            self._wait(writes, position + 1, due_at + delay_seconds, delay_seconds)
+
+
+def _next_beat(delay_seconds: float) -> float:
+    now = asyncio.get_running_loop().time()
+    return now + delay_seconds - now % delay_seconds if delay_seconds else now
 
 
 def _head(status: bytes, kind: bytes, framing: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 The prompt itself says what to play ("chunks=64 delay_ms=5 words=1"): a gateway sends a client's prompt on unchanged,
 whatever else it does to the request. Shapes and sizes are those of gpt-4o-mini answers of 2025: about 600 bytes plain,
-about 250 bytes a chunk.
+about 300 bytes a chunk.
 """
 
 import functools
