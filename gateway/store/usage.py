@@ -74,18 +74,19 @@ def _rollup(name: str) -> Table:
     return Table(
         name,
         metadata,
-        text("api_key_id"),
         integer("start"),
         text("operation"),
         text("model"),
+        text("api_key_id"),
         text("service_tier"),
         integer("batch"),
+        *(integer(column) for column in SUMS),
         text("project_id"),
         text("user_id", null=True),
         text("service_account_id", null=True),
-        *(integer(column) for column in SUMS),
-        PrimaryKeyConstraint("api_key_id", "start", "operation", "model", "service_tier", "batch"),
-        Index(None, "start"),
+        # In this order the present bucket's rows lie together, and a report by model reads a range without sorting it.
+        PrimaryKeyConstraint("start", "operation", "model", "api_key_id", "service_tier", "batch"),
+        Index(None, "api_key_id", "start"),
         sqlite_with_rowid=False,
     )
 

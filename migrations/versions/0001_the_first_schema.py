@@ -162,15 +162,12 @@ def upgrade() -> None:
 
     op.create_table(
         "usage_day",
-        sa.Column("api_key_id", sa.Text(), nullable=False),
         sa.Column("start", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("api_key_id", sa.Text(), nullable=False),
         sa.Column("service_tier", sa.Text(), nullable=False),
         sa.Column("batch", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("user_id", sa.Text(), nullable=True),
-        sa.Column("service_account_id", sa.Text(), nullable=True),
         sa.Column("requests", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("succeeded", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("input_tokens", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -184,24 +181,24 @@ def upgrade() -> None:
         sa.Column("images", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("cost_nano_usd", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("unpriced_requests", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=True),
+        sa.Column("service_account_id", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint(
-            "api_key_id", "start", "operation", "model", "service_tier", "batch", name=op.f("pk_usage_day")
+            "start", "operation", "model", "api_key_id", "service_tier", "batch", name=op.f("pk_usage_day")
         ),
         sqlite_with_rowid=False,
     )
-    op.create_index(op.f("ix_usage_day_start"), "usage_day", ["start"])
+    op.create_index(op.f("ix_usage_day_api_key_id_start"), "usage_day", ["api_key_id", "start"])
 
     op.create_table(
         "usage_hour",
-        sa.Column("api_key_id", sa.Text(), nullable=False),
         sa.Column("start", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("api_key_id", sa.Text(), nullable=False),
         sa.Column("service_tier", sa.Text(), nullable=False),
         sa.Column("batch", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("user_id", sa.Text(), nullable=True),
-        sa.Column("service_account_id", sa.Text(), nullable=True),
         sa.Column("requests", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("succeeded", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("input_tokens", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -215,12 +212,15 @@ def upgrade() -> None:
         sa.Column("images", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("cost_nano_usd", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("unpriced_requests", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=True),
+        sa.Column("service_account_id", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint(
-            "api_key_id", "start", "operation", "model", "service_tier", "batch", name=op.f("pk_usage_hour")
+            "start", "operation", "model", "api_key_id", "service_tier", "batch", name=op.f("pk_usage_hour")
         ),
         sqlite_with_rowid=False,
     )
-    op.create_index(op.f("ix_usage_hour_start"), "usage_hour", ["start"])
+    op.create_index(op.f("ix_usage_hour_api_key_id_start"), "usage_hour", ["api_key_id", "start"])
 
     op.create_table(
         "user",
