@@ -19,9 +19,9 @@ from bench import experiments
 from bench.databases import POSTGRES_DEFAULT_URL, postgres_database, sqlite_database
 from bench.experiments import FULL, QUICK, Bench, Effort, Experiment, TargetFailedError
 from bench.servers import ROOT, Cores, ServerFailedError
-from bench.starts import Starts, start_rows, timed_starts
+from bench.starts import Starts, start_gateway, start_rows
 from bench.table import Gap, Row, render
-from bench.targets import Installation, Target, running_gateway, running_provider, running_relay
+from bench.targets import Installation, Target, running_provider, running_relay
 
 # The groups of rows, in the order of the table. "start" comes before all: it is measured while the gateways start.
 START = "start"
@@ -51,8 +51,8 @@ class Plan:
 def main() -> None:
     """Measure what the arguments name and print the table."""
     plan = _plan(sys.argv[1:])
-    # Ended from outside, the run still ends its servers and drops its database.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Ended from outside, the run still ends its servers and drops its database, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     _raise_open_files()
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
@@ -115,13 +115,9 @@ def _start(
     stack: contextlib.ExitStack, plan: Plan, database: str, provider: Target, cores: Cores, folder: Path
 ) -> tuple[Target, Starts]:
     print(f"starting the gateway on {database} ...", file=sys.stderr)
-    installation_folder = folder / database
     url = stack.enter_context(_database(database, plan.postgres_url, folder))
-    installation = Installation.fresh(database, url, installation_folder)
-    rounds = plan.effort.rounds if START in plan.groups else 0
-    starts = timed_starts(installation, provider, cores, rounds)
-    server = stack.enter_context(running_gateway(installation, provider, cores))
-    return Target(database, server, starts.key), starts
+    installation = Installation.fresh(database, url, folder / database)
+    return start_gateway(stack, installation, provider, cores, plan.effort.rounds if START in plan.groups else 1)
 
 
 def _database(name: str, postgres_url: str, folder: Path) -> contextlib.AbstractContextManager[str]:
