@@ -37,7 +37,8 @@ class TokenCounter:
     async def prompt(self, operation: str, model: str, body: Mapping[str, object], size_bytes: int) -> PromptCount:
         """The prompt tokens of a request body, decoded from `size_bytes` of JSON.
 
-        `operation` is one of `prompts.Operation`. The body may be of any shape: what is text is counted.
+        `operation` is "chat", "completions", "embeddings" or "responses". The body may be of any shape: what is text
+        is counted, the rest counts as absent.
         """
         rules = rules_for(model)
         encodings = self._encodings

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from gateway.tokens.chat import read_chat
 from gateway.tokens.conversation import Conversation
@@ -12,8 +11,6 @@ from gateway.tokens.images import image_tokens, is_exact
 from gateway.tokens.loose import items, text
 from gateway.tokens.models import Family, ModelRules
 from gateway.tokens.responses import read_responses
-
-Operation = Literal["chat", "completions", "embeddings", "responses"]
 
 _PLAIN_FIELDS: Mapping[str, tuple[str, ...]] = {"completions": ("prompt", "suffix"), "embeddings": ("input",)}
 
@@ -37,6 +34,7 @@ def count_prompt(
 ) -> PromptCount:
     """Count a decoded JSON body of any shape; mistyped parts count as absent. Never raises.
 
+    `operation` is "completions", "embeddings" or "responses"; every other word is read as "chat".
     `size_bytes` is the body's size on the wire, the upper bound that stands in where a body is nested so deep that
     it cannot be walked (a token has at least one byte).
     """
