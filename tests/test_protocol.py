@@ -1,0 +1,236 @@
+"""One connection on real sockets: what a client may take of the server, and what happens when it takes more."""
+
+import asyncio
+import socket
+from contextlib import suppress
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from gateway.protocol import ConnectionBounds
+from tests.serving import PATIENCE_SECONDS, Connection, ServedApp, running, say_hello
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+async def trickle(connection: Connection, data: bytes) -> bytes:
+    """Send `data` a byte at a time, 10 ms apart, until it is gone or the server answers; return the whole answer."""
+    reader, writer = connection
+    for byte in data:
+        writer.write(bytes((byte,)))
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(reader.read(1), 0.01) + await reader.read()
+    return await reader.read()
+
+
+async def read_body(receive: Receive) -> tuple[bytes, bool]:
+    """Return the body and whether it came whole."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return body, False
+        body += message["body"]
+        if not message["more_body"]:
+            return body, True
+
+
+# --- receiving ---
+
+
+async def test_headers_trickled_past_the_deadline_are_answered_408_while_others_are_served() -> None:
+    async with running(ServedApp(), ConnectionBounds(header_seconds=0.3)) as served, served.connected() as slow:
+        trickling = asyncio.create_task(trickle(slow, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 1000))
+        for _ in range(20):
+            assert b"200 OK" in await served.exchange(GET)
+        assert (await trickling).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_connection_that_sends_nothing_is_closed_silently() -> None:
+    async with running(ServedApp(), ConnectionBounds(header_seconds=0.1)) as served:
+        assert await served.exchange(b"") == b""
+
+
+async def test_second_requests_headers_have_a_deadline_of_their_own() -> None:
+    async with running(ServedApp(), ConnectionBounds(header_seconds=0.2)) as served, served.connected() as connection:
+        reader, writer = connection
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"hello")
+        assert (await trickle(connection, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 1000)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_idle_connection_is_closed_after_its_time() -> None:
+    async with running(ServedApp(), ConnectionBounds(keep_alive_seconds=0.1)) as served:
+        assert (await served.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).endswith(b"hello")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param(b"A: b\r\n" * 101, id="too many"),
+        pytest.param(b"A: %b\r\n" % (b"b" * 33 * 1024), id="one too large"),
+        pytest.param(b"A: %b" % (b"b" * 10 * 1024 * 1024), id="one without end"),
+        pytest.param(b"Abc: %b\r\n" % (b"b" * 1000) * 50, id="too large together"),
+    ],
+)
+async def test_header_flood_is_answered_431(headers: bytes) -> None:
+    async with running(ServedApp()) as served:
+        answer = await served.exchange(b"GET / HTTP/1.1\r\n" + headers + b"\r\n")
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert b"x-request-id: req_" in answer
+
+
+async def test_large_body_beside_small_headers_is_no_header_flood() -> None:
+    async def count(_scope: Scope, receive: Receive, send: Send) -> None:
+        body, _ = await read_body(receive)
+        answer = str(len(body)).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": answer})
+
+    head = b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n"
+    async with running(ServedApp(count)) as served:
+        assert b"1000000" in await served.exchange(head + b"x" * 1_000_000)
+
+
+async def test_body_trickled_below_the_rate_is_answered_408_and_the_application_told() -> None:
+    seen: asyncio.Future[tuple[bytes, bool]] = asyncio.get_running_loop().create_future()
+
+    async def endpoint(_scope: Scope, receive: Receive, _send: Send) -> None:
+        seen.set_result(await read_body(receive))
+
+    bounds = ConnectionBounds(body_grace_seconds=0.2, body_bytes_per_second=100_000)
+    async with running(ServedApp(endpoint), bounds) as served, served.connected() as connection:
+        connection[1].write(b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
+        assert (await trickle(connection, b"x" * 1000)).startswith(b"HTTP/1.1 408 ")
+        _, whole = await seen
+        assert not whole
+
+
+async def test_early_answer_reaches_a_client_that_still_sends_its_body() -> None:
+    async with running(ServedApp()) as served, served.connected() as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n" + b"x" * 1_000_000)
+        assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 ")
+        writer.write(b"x" * 1_000_000 + GET)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+
+
+# --- framing ---
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        pytest.param(
+            b"POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="CL+TE"
+        ),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n", id="TE+CL"
+        ),
+        pytest.param(b"POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab", id="two lengths"),
+        pytest.param(b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", id="gzip, chunked"),
+        pytest.param(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="TE in 1.0"),
+        pytest.param(b"GET http://other/ HTTP/1.1\r\nHost: a\r\n\r\n", id="absolute form"),
+        pytest.param(b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", id="CONNECT"),
+        pytest.param(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", id="asterisk form"),
+        pytest.param(b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", id="fragment"),
+        pytest.param(b"GET / HTTP/1.1\nHost: a\n\n", id="bare LF"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", id="folded header"),
+        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2"),
+        pytest.param(b"\x16\x03\x01\x02\x00", id="TLS"),
+    ],
+)
+async def test_ambiguous_request_is_answered_400_and_the_connection_closed(request_bytes: bytes) -> None:
+    async with running(ServedApp(), ConnectionBounds(linger_seconds=0.1)) as served:
+        assert (await served.exchange(request_bytes)).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
+async def test_upgrade_is_never_made_and_the_request_served_plainly(protocol: bytes) -> None:
+    async with running(ServedApp()) as served:
+        head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % protocol
+        answer = await served.exchange(head + b"GET /second HTTP/1.1\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
+        assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_garbage_behind_a_running_request_leaves_its_answer_whole() -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await go_on.wait()
+        await say_hello(scope, receive, send)
+
+    async with running(ServedApp(endpoint)) as served, served.connected() as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\x00garbage")
+        await begun.wait()
+        go_on.set()
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"hello")
+
+
+# --- clients that don't read, and too many of them ---
+
+
+async def test_client_that_reads_nothing_is_dropped_and_the_application_told() -> None:
+    told = asyncio.Event()
+
+    async def endpoint(_scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        sending = asyncio.create_task(send_for_ever(send))
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        sending.cancel()
+        told.set()
+
+    async def send_for_ever(send: Send) -> None:
+        while not told.is_set():
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+
+    bounds = ConnectionBounds(write_stall_seconds=0.3)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        async with running(ServedApp(endpoint), bounds) as served:
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", served.port))
+            await loop.sock_sendall(client, GET)
+            await asyncio.wait_for(told.wait(), PATIENCE_SECONDS)
+
+
+async def test_connections_beyond_the_cap_of_an_address_are_refused_until_one_closes() -> None:
+    bounds = ConnectionBounds(connections_per_address=2)
+    async with running(ServedApp(), bounds) as served, served.connected() as (reader, writer), served.connected():
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"hello")
+        assert (await served.exchange(b"")).startswith(b"HTTP/1.1 429 ")
+        writer.write(GET)
+        await reader.read()
+        assert b"200 OK" in await served.exchange(GET)
+
+
+async def test_trusted_proxy_is_not_capped_and_its_word_on_the_client_believed() -> None:
+    seen: list[str] = []
+
+    async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["client"][0])
+        await say_hello(scope, receive, send)
+
+    bounds = ConnectionBounds(connections_per_address=1)
+    async with running(ServedApp(endpoint), bounds, trusted_proxies=("127.0.0.0/8",)) as served, served.connected():
+        await served.exchange(GET.replace(b"Host: a", b"X-Forwarded-For: 192.0.2.9, 203.0.113.7"))
+    assert seen == ["203.0.113.7"]
+
+
+async def test_forwarded_address_of_a_stranger_is_not_believed() -> None:
+    seen: list[str] = []
+
+    async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["client"][0])
+        await say_hello(scope, receive, send)
+
+    async with running(ServedApp(endpoint)) as served:
+        await served.exchange(GET.replace(b"Host: a", b"X-Forwarded-For: 203.0.113.7"))
+    assert seen == ["127.0.0.1"]
