@@ -1,7 +1,5 @@
 """Limits and their counters. A counter is a new row per period and is never zeroed."""
 
-from typing import Any
-
 import msgspec
 from sqlalchemy import (
     Column,
@@ -9,15 +7,25 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     PrimaryKeyConstraint,
-    Row,
     Table,
     Text,
     and_,
+    insert,
     or_,
     select,
+    update,
+)
+from sqlalchemy import (
+    delete as delete_from,
+)
+from sqlalchemy import (
+    text as sql,
 )
 
+from gateway.core.errors import NotFound
 from gateway.core.limits import Interval, Limit, Metric, Scope
+from gateway.store.pages import AnyRow, Cursor, Page
+from gateway.store.pages import page as page_of
 from gateway.store.tables import integer, metadata, text
 
 limit = Table(
@@ -67,7 +75,68 @@ def binding(
     return tuple(sorted(found, key=lambda one: order[one.scope]))
 
 
-def _limit(row: Row[*tuple[Any, ...]]) -> Limit:
+def create(connection: Connection, new: Limit, now: int) -> None:
+    """Store a limit alone; `limit_opening.create` is what a caller wants, it opens the counter too."""
+    connection.execute(
+        insert(limit).values(
+            id=new.id,
+            scope=new.scope,
+            scope_id=new.scope_id,
+            metric=new.metric,
+            interval=new.interval,
+            amount=new.amount,
+            models=None if new.models is None else msgspec.json.encode(new.models).decode(),
+            created_at=now,
+        )
+    )
+
+
+def get(connection: Connection, id: str) -> Limit:
+    """Return a limit. Raises NotFound."""
+    row = connection.execute(select(limit).where(limit.c.id == id)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no limit {id}.", code="not_found", param="limit_id")
+    return _limit(row)
+
+
+def page(
+    connection: Connection, cursor: Cursor, *, scope: Scope | None = None, scope_id: str | None = None
+) -> Page[Limit]:
+    """Return one page of limits, of one scope or of one thing if that is asked."""
+    query = select(limit)
+    if scope is not None:
+        query = query.where(limit.c.scope == scope)
+    if scope_id is not None:
+        query = query.where(limit.c.scope_id == scope_id)
+    return page_of(connection, query, (limit.c.created_at, limit.c.id), cursor, _limit)
+
+
+def set_amount(connection: Connection, id: str, amount: int) -> Limit:
+    """Change how much a limit allows, from the next call on. Raises NotFound."""
+    get(connection, id)
+    connection.execute(update(limit).where(limit.c.id == id).values(amount=amount))
+    return get(connection, id)
+
+
+def delete(connection: Connection, id: str) -> Limit:
+    """Remove a limit and its counters; calls in flight settle without it. Raises NotFound."""
+    exclude_batches(connection)
+    present = get(connection, id)
+    connection.execute(delete_from(limit).where(limit.c.id == id))
+    return present
+
+
+def exclude_batches(connection: Connection) -> None:
+    """Let no batch of the ledger run until this transaction ends. It comes first in its transaction.
+
+    Batches lock counters and then, by foreign key, limits; whoever takes them in the other order would deadlock. SQLite
+    has one writer and needs nothing.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sql("LOCK TABLE hold IN SHARE MODE"))
+
+
+def _limit(row: AnyRow) -> Limit:
     return Limit(
         row.id,
         Scope(row.scope),
