@@ -13,7 +13,7 @@ CARRIED_SECONDS = 3_600
 
 @dataclass(frozen=True, slots=True)
 class LimitStanding:
-    """A limit's figures in its metric's unit. `remaining` is at least 0; `resets_at` is None if the period never ends."""
+    """A limit's figures in its metric's unit. `remaining` is at least 0; `resets_at` None means that no period ends."""
 
     limit: Limit
     used: int
