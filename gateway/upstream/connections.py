@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import functools
 import socket
+from typing import Any, cast
 
 import aiohttp
 from aiohttp import AddrInfoType
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
 
 from gateway.core.upstreams import Upstream
 
@@ -25,7 +28,38 @@ _PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_
 
 
 class Handler(ResponseHandler):
-    """aiohttp's connection, mended: a syntax error inside a body reaches the body's reader too, which else waits on."""
+    """aiohttp's connection with three gaps closed.
+
+    An answer that nobody asked for ends the connection: aiohttp would hand it to the next request. A syntax error
+    inside a body reaches the body's reader, which would wait on. And `heard` tells whether any byte has come since the
+    last request.
+    """
+
+    heard = False
+    _answer: StreamReader | None = None  # the body of the answer to the last request, once its headers came
+    _asked = False
+
+    def set_response_params(self, **settings: Any) -> None:
+        """aiohttp calls this for each request, just before it is written."""
+        self._asked, self._answer, self.heard = True, None, False
+        super().set_response_params(**settings)
+
+    def data_received(self, data: bytes) -> None:
+        if data and (not self._asked or (self._answer is not None and self._answer.is_eof())):
+            self.abort()
+            return
+        self.heard = True
+        super().data_received(data)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """One message's headers are complete."""
+        message, body = data
+        if self._answer is not None:
+            self.abort()
+            return
+        if message.code >= 200:
+            self._answer = body
+        super().feed_data(data, size)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
         super().set_exception(exc, *cause)
@@ -33,12 +67,13 @@ class Handler(ResponseHandler):
             self._payload.set_exception(exc, *cause)
 
 
-def connector(upstream: Upstream, handler: type[Handler] = Handler) -> aiohttp.TCPConnector:
-    """A pool of `handler` connections. The lane's slots are the limit that calls wait for; this one stands behind it."""
+def connector(upstream: Upstream) -> aiohttp.TCPConnector:
+    """aiohttp's pool of connections. Calls wait for the lane's slots; its own limit only stands behind them."""
     made = aiohttp.TCPConnector(
         limit=upstream.max_connections, keepalive_timeout=_KEEPALIVE_SECONDS, socket_factory=_with_keepalive
     )
-    made._factory = functools.partial[ResponseHandler](handler, loop=asyncio.get_running_loop())
+    factory = functools.partial(Handler, loop=asyncio.get_running_loop())
+    made._factory = cast("functools.partial[ResponseHandler]", factory)
     return made
 
 

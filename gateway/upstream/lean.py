@@ -39,26 +39,12 @@ def usable(version: str = aiohttp.__version__) -> bool:
     return version in TESTED_VERSIONS and HttpResponseParser.__module__ == "aiohttp._http_parser"
 
 
-class _Handler(Handler):
-    """aiohttp's connection, which also knows whether an answer is due and whether any of it has come."""
-
-    asked = False
-    heard = False
-
-    def data_received(self, data: bytes) -> None:
-        if data and not self.asked:
-            self.abort()  # nobody asked: parsed, it would be taken for the next call's answer
-            return
-        self.heard = True
-        super().data_received(data)
-
-
 class _Exchange:
     """One request on one connection. Ends in `give_back` or `abort`, once; more do no harm."""
 
     __slots__ = ("_connection", "_handler", "_writing", "reused")
 
-    def __init__(self, connection: Connection, handler: _Handler) -> None:
+    def __init__(self, connection: Connection, handler: Handler) -> None:
         self._connection = connection
         self._handler = handler
         self._writing: asyncio.Task[None] | None = None
@@ -81,7 +67,6 @@ class _Exchange:
     def begin(self, upstream: Upstream, method: str, head: bytes, body: bytes) -> None:
         """Write the request and arm the parser; the idle deadline runs from the answer's first byte on."""
         handler = self._handler
-        handler.asked, handler.heard = True, False
         handler.set_response_params(
             skip_payload=method == "HEAD",
             read_until_eof=True,
@@ -119,7 +104,6 @@ class _Exchange:
         if self._writing is not None and not self._writing.done():
             self.abort()  # answered before it had read the request: what is still to come would be misread
             return
-        self._handler.asked = False
         self._connection.release()
 
     def abort(self) -> None:
@@ -147,7 +131,7 @@ class LeanSender:
         self._upstream = upstream
         self._target = Target(upstream)
         self._timeouts = timeouts(upstream)
-        self._connector = connector(upstream, _Handler)
+        self._connector = connector(upstream)
         # Stands for the upstream: the connector reads host, port and TLS from it.
         loop = asyncio.get_running_loop()
         self._origin = aiohttp.ClientRequest("POST", self._target.url, loop=loop, ssl=self._target.ssl)
@@ -178,7 +162,7 @@ class LeanSender:
                 connection = await self._connector.connect(self._origin, [], self._timeouts)
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
                 raise failures.unreachable(self._upstream.name) from error
-            exchange = _Exchange(connection, typing.cast(_Handler, connection.protocol))
+            exchange = _Exchange(connection, typing.cast(Handler, connection.protocol))
             if exchange.ready and not (fresh and exchange.reused):
                 return exchange
             exchange.abort()
@@ -202,5 +186,5 @@ class LeanSender:
         return Reply(self._upstream.name, message.code, message.raw_headers, payload, exchange)
 
 
-def _expire(handler: _Handler) -> None:
+def _expire(handler: Handler) -> None:
     handler.set_exception(aiohttp.SocketTimeoutError("The first byte is late"))

@@ -15,14 +15,14 @@ class Species:
     key_header     the header that carries the key, lower case
     key_prefix     what stands before the key in it
     models_path    path of its model list below the base URL, as large a page as it gives
-    fixed_headers  headers without which it answers no GET of ours
+    models_headers what that request has to say besides the key
     """
 
     base_url: str
     key_header: bytes
     key_prefix: bytes
     models_path: str
-    fixed_headers: tuple[tuple[bytes, bytes], ...] = ()
+    models_headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 # The base URLs are those of the official SDKs: OpenAI's has the version in it, Anthropic's and Google's have not.

@@ -118,6 +118,8 @@ class Reply:
             raise failure from error
         if self._payload.at_eof():
             self._complete()
+            if self._failure is not None and not piece:
+                raise self._failure
         return piece
 
     def _complete(self) -> None:
