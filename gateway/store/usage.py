@@ -1,6 +1,6 @@
 """The ledger: usage records, append-only, and their rollups by hour and day."""
 
-from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import Index, PrimaryKeyConstraint, Table
 
 from gateway.store.tables import integer, metadata, text
 
@@ -49,7 +49,8 @@ usage = Table(
     postgresql_partition_by="RANGE (admitted_at_us)",
 )
 """One `final` row per call; a settlement that comes after a sweep adds one `correction` with the differences, which may
-be negative. `cost_nano_usd` is null when the model had no price. `rates` are those used, as JSON, in pico-USD per token.
+be negative. `cost_nano_usd` is null when the model had no price. `rates` are those used, as JSON, in pico-USD per
+token.
 """
 
 SUMS = (

@@ -1,0 +1,1 @@
+"""The key holder's own view: what was used, what is left, whose key it is."""
