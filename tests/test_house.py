@@ -63,7 +63,7 @@ BLANKET_CATCHERS: Mapping[str, str] = {
     "gateway/proxy/settle.py": "a settlement is tried again whatever went wrong, then spooled",
     "gateway/ledger/writer.py": "one value that the database can't take must not fail its neighbours' batch",
     "gateway/logs.py": "logging's own contract for emit: a bad record must not end the call that logs it",
-    "gateway/admin/endpoint.py": "administration's last resort: a fault of ours becomes an answer",
+    "gateway/admin/boundary.py": "administration's last resort: a fault of ours becomes an answer",
 }
 
 NOT_NAMES = frozenset({"util", "utils", "helper", "helpers", "handler", "handlers", "manager", "managers", "common"})
