@@ -3,12 +3,12 @@
 import msgspec
 from sqlalchemy import Connection
 
-from gateway.core.limits import Metric, Standing, period_end
+from gateway.core.limits import Metric
 from gateway.core.money import render_usd
 from gateway.me.endpoint import Asked, Reply, Services
-from gateway.store import api_keys, projects
+from gateway.store import api_keys, projects, standings
 from gateway.store.api_keys import ApiKey
-from gateway.store.standings import standings
+from gateway.store.standings import LimitStanding
 
 
 class Key(msgspec.Struct):
@@ -37,7 +37,7 @@ class OwnProject(msgspec.Struct):
     name: str
 
 
-class LimitStanding(msgspec.Struct):
+class OwnLimit(msgspec.Struct):
     """A limit as administration shows it. Amounts of money are decimal strings in USD, all others integers."""
 
     object: str
@@ -62,7 +62,7 @@ class Account(msgspec.Struct):
     owner: Owner
     project: OwnProject
     models: tuple[str, ...] | None
-    limits: list[LimitStanding]
+    limits: list[OwnLimit]
 
 
 async def account(services: Services, asked: Asked) -> Reply:
@@ -81,7 +81,7 @@ def read_account(connection: Connection, asked: Asked) -> Account:
         Owner(key.holder.type, key.holder.id, key.holder.name, key.holder.email),
         OwnProject(project.id, project.name),
         principal.models,
-        [_limit(one) for one in standings(connection, principal.limits, int(asked.now.timestamp()))],
+        [_limit(one) for one in standings.read(connection, principal.limits, int(asked.now.timestamp()))],
     )
 
 
@@ -89,13 +89,13 @@ def _key(key: ApiKey) -> Key:
     return Key(key.id, key.name, f"sk-gw-...{key.last_four}", key.created_at, key.expires_at)
 
 
-def _limit(standing: Standing) -> LimitStanding:
+def _limit(standing: LimitStanding) -> OwnLimit:
     limit = standing.limit
 
     def shown(amount: int) -> int | str:
         return render_usd(amount) if limit.metric is Metric.COST else amount
 
-    return LimitStanding(
+    return OwnLimit(
         "organization.limit",
         limit.id,
         limit.scope,
@@ -106,6 +106,6 @@ def _limit(standing: Standing) -> LimitStanding:
         limit.models,
         shown(standing.used),
         shown(standing.held),
-        shown(max(0, standing.remaining)),
-        period_end(limit.interval, standing.period_start),
+        shown(standing.remaining),
+        standing.resets_at,
     )

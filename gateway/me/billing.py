@@ -98,7 +98,7 @@ async def credit_summary(services: Services, asked: Asked) -> Reply:
         used = total(line.sums for line in ever).cost_nano_usd
         left = granted
     else:
-        used, left = budget.standing.used, max(0, budget.standing.remaining)
+        used, left = budget.standing.used, budget.standing.remaining
     return Reply(CreditSummary("credit_summary", usd(granted), usd(used), usd(left)))
 
 

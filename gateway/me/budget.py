@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from gateway.core.limits import Limit, Metric, Standing
+from gateway.core.limits import Limit, Metric
 from gateway.core.money import NANO_PER_USD
+from gateway.store import standings
 from gateway.store.principals import Principal
-from gateway.store.standings import standings
+from gateway.store.standings import LimitStanding
 
 UNLIMITED_NANO_USD = 100_000_000 * NANO_PER_USD
 """What clients of this family read as "no budget"."""
@@ -17,7 +18,7 @@ UNLIMITED_NANO_USD = 100_000_000 * NANO_PER_USD
 class Budget:
     """`standing` is None when nothing bounds the key's spending."""
 
-    standing: Standing | None
+    standing: LimitStanding | None
 
     @property
     def granted_nano_usd(self) -> int:
@@ -28,7 +29,7 @@ class Budget:
 def read_budget(connection: Connection, principal: Principal, now: int) -> Budget:
     """Return the budget, the key's own or inherited, with the least remaining."""
     bounding = [limit for limit in principal.limits if _bounds_spending(limit)]
-    return Budget(min(standings(connection, bounding, now), key=lambda one: one.remaining, default=None))
+    return Budget(min(standings.read(connection, bounding, now), key=lambda one: one.remaining, default=None))
 
 
 def _bounds_spending(limit: Limit) -> bool:

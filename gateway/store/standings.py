@@ -1,40 +1,50 @@
-"""Where limits stand now: what is used and held of each in its present period."""
+"""How limits stand: what is used and held in the present period, for people to read. Admission reads it itself."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, desc, select, tuple_
+from sqlalchemy import Connection, or_, select
 
-from gateway.core.limits import MINUTE_SECONDS, Interval, Limit, Standing, period_start
+from gateway.core.limits import MINUTE_SECONDS, Interval, Limit, period_end, period_start
 from gateway.store.limits import counter
 
-
-def standings(connection: Connection, limits: Sequence[Limit], now: int) -> tuple[Standing, ...]:
-    """Return each limit's counter at this Unix second, in the order of `limits`; untouched ones stand at zero."""
-    if not limits:
-        return ()
-    starts = [(limit.id, period_start(limit.interval, now)) for limit in limits]
-    columns = counter.c["limit_id", "period_start", "used", "held"]
-    found = connection.execute(select(*columns).where(tuple_(counter.c.limit_id, counter.c.period_start).in_(starts)))
-    figures = {(limit_id, start): (used, held) for limit_id, start, used, held in found}
-    return tuple(
-        Standing(limit, key[1], *(figures[key] if key in figures else (_carried(connection, limit, key[1]), 0)))
-        for limit, key in zip(limits, starts, strict=True)
-    )
+CARRIED_SECONDS = 3_600
 
 
-def _carried(connection: Connection, limit: Limit, start: int) -> int:
-    """Return what a period that nobody called in yet opens with, as the ledger will open it.
+@dataclass(frozen=True, slots=True)
+class LimitStanding:
+    """A limit's figures in its metric's unit. `remaining` is at least 0; `resets_at` None means that no period ends."""
 
-    A minute inherits what the last one used beyond its amount, less an amount for each minute that passed.
-    """
-    if limit.interval is not Interval.MINUTE:
+    limit: Limit
+    used: int
+    held: int
+    remaining: int
+    resets_at: int | None
+
+
+def read(connection: Connection, limits: Sequence[Limit], now: int) -> list[LimitStanding]:
+    """Return the standings of limits in their order, by the caller's clock."""
+    counters: dict[str, dict[int, tuple[int, int]]] = {}
+    # Old periods stay in the table: only the present ones are read and, for what a minute carries over, the last hour.
+    starts = {period_start(interval, now) for interval in (None, *Interval)}
+    wanted = or_(counter.c.period_start.in_(starts), counter.c.period_start > now - CARRIED_SECONDS)
+    ids = [limit.id for limit in limits]
+    for row in connection.execute(select(counter).where(counter.c.limit_id.in_(ids), wanted)):
+        counters.setdefault(row.limit_id, {})[row.period_start] = row.used, row.held
+    return [_standing(limit, counters.get(limit.id, {}), now) for limit in limits]
+
+
+def _standing(limit: Limit, counters: dict[int, tuple[int, int]], now: int) -> LimitStanding:
+    start = period_start(limit.interval, now)
+    used, held = counters.get(start) or (_carried(limit, counters, start), 0)
+    remaining = max(0, limit.amount - used - held)
+    return LimitStanding(limit, used, held, remaining, period_end(limit.interval, start))
+
+
+def _carried(limit: Limit, counters: dict[int, tuple[int, int]], start: int) -> int:
+    """Return what a period opens with: a minute with the last one's excess, less the amount of each minute since."""
+    earlier = [before for before in counters if before < start]
+    if limit.interval is not Interval.MINUTE or not earlier:
         return 0
-    last = connection.execute(
-        select(counter.c.period_start, counter.c.used)
-        .where(counter.c.limit_id == limit.id, counter.c.period_start < start)
-        .order_by(desc(counter.c.period_start))
-        .limit(1)
-    ).one_or_none()
-    if last is None:
-        return 0
-    return max(0, int(last.used) - limit.amount * ((start - int(last.period_start)) // MINUTE_SECONDS))
+    last = max(earlier)
+    return max(0, counters[last][0] - limit.amount * ((start - last) // MINUTE_SECONDS))
