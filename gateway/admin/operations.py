@@ -1,0 +1,68 @@
+"""`/healthz`, `/readyz`, `/metrics`: for machines that run the gateway. The first two need no key and say nothing."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.admin.boundary import rendered
+from gateway.core.errors import GatewayError
+from gateway.core.keys import find_credential
+from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.sources import Clock
+from gateway.store import revision
+from gateway.store.engine import Database
+from gateway.store.principals import Principals
+
+READY_SECONDS = 1.0
+FAILURES_UNTIL_UNREADY = 3
+"""One slow answer of the database must not take all replicas out at once."""
+
+
+@dataclass(slots=True)
+class Operations:
+    """`is_open` is False from the stop signal on; `serves` is the ledger's word."""
+
+    database: Database
+    principals: Principals
+    metrics: Metrics
+    clock: Clock
+    serves: Callable[[], bool]
+    is_open: bool = True
+    failures: int = 0
+
+    async def health(self, _request: Request) -> Response:
+        """The event loop is alive; nothing else is asked."""
+        return Response()
+
+    async def ready(self, _request: Request) -> Response:
+        """Calls can be served: not draining, and the database answered lately."""
+        if not self.is_open:
+            return Response(status_code=503)
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self.database.read(revision.read)
+            self.failures = 0 if self.serves() else self.failures + 1
+        except (GatewayError, TimeoutError):
+            self.failures += 1
+        return Response(status_code=503 if self.failures >= FAILURES_UNTIL_UNREADY else 200)
+
+    async def show_metrics(self, request: Request) -> Response:
+        """Prometheus's text, for this machine itself or with a reader's admin key."""
+        address = request.client.host if request.client else ""
+        try:
+            if not _is_loopback(address):
+                await self.principals.admin(find_credential(request.scope["headers"]), address, self.clock.now())
+        except GatewayError as error:
+            return rendered(error, None)
+        return Response(await asyncio.to_thread(self.metrics.render), media_type=CONTENT_TYPE)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
