@@ -13,6 +13,7 @@ import asyncio
 import gzip
 import json
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -98,7 +99,8 @@ def compose(
 class Provider:
     """See the module's docstring. `base_url` has the version in it, as OpenAI's SDK wants it."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: ssl.SSLContext | None = None) -> None:
+        self._certificate = certificate
         self.requests: list[Request] = []
         self.connections = 0
         self._fresh: asyncio.Queue[Request] = asyncio.Queue()
@@ -111,7 +113,7 @@ class Provider:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._certificate else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
@@ -193,7 +195,8 @@ class Provider:
         self._open.discard(connection)
 
     async def start(self) -> None:
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), "127.0.0.1", 0)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, ssl=self._certificate)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -206,9 +209,9 @@ class Provider:
 
 
 @asynccontextmanager
-async def running_provider() -> AsyncIterator[Provider]:
-    """A started provider, verified and stopped at the end."""
-    provider = Provider()
+async def running_provider(certificate: ssl.SSLContext | None = None) -> AsyncIterator[Provider]:
+    """A started provider, verified and stopped at the end; with a certificate it speaks TLS."""
+    provider = Provider(certificate)
     await provider.start()
     try:
         yield provider
