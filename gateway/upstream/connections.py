@@ -28,7 +28,7 @@ _PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_
 
 
 class Handler(ResponseHandler):
-    """aiohttp's connection with three gaps closed.
+    """aiohttp's connection with its gaps closed.
 
     An answer that nobody asked for ends the connection: aiohttp would hand it to the next request. A syntax error
     inside a body reaches the body's reader, which would wait on. And `heard` tells whether any byte has come since the
@@ -60,6 +60,11 @@ class Handler(ResponseHandler):
         if message.code >= 200:
             self._answer = body
         super().feed_data(data, size)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """aiohttp calls this for each piece that is read, and runs its parser over nothing if nothing was held back."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
         super().set_exception(exc, *cause)

@@ -3,8 +3,8 @@
 Both ways of sending (`lean`, `plain`) make this same Reply, over aiohttp's parser.
 """
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -72,23 +72,12 @@ class Reply:
         if self._payload.at_eof():
             self._complete()
 
-    async def chunk(self) -> bytes:
+    def chunk(self) -> Coroutine[Any, Any, bytes]:
         """The next piece as it comes; b"" at the clean end. What came before a break is delivered before it is raised.
 
         Raises UpstreamFailed: upstream_broken, or upstream_timeout when nothing came for the upstream's idle_seconds.
         """
-        if self._inflater is None:
-            return await self._raw()
-        while True:
-            raw = b"" if self._inflater.pending else await self._raw()
-            if not raw and not self._inflater.pending:
-                return self._inflated_end(self._inflater)
-            try:
-                piece = self._inflater.feed(raw)
-            except CorruptBodyError as error:
-                raise self._fail(failures.broken(self._upstream)) from error
-            if piece:
-                return piece
+        return self._raw() if self._inflater is None else self._inflated(self._inflater)  # one coroutine a piece
 
     def close(self) -> None:
         """Let go of the connection: given back if the whole answer has come, read or not, else closed. May be called
@@ -101,6 +90,20 @@ class Reply:
         self._let_go(reusable=whole)
         if not whole:
             self._payload.set_exception(aiohttp.ClientConnectionError("Closed by us"))
+
+    async def _inflated(self, inflater: Inflater) -> bytes:
+        while True:
+            raw = b"" if inflater.pending else await self._raw()
+            if not raw and not inflater.pending:
+                if not inflater.complete:
+                    raise self._fail(failures.broken(self._upstream))
+                return b""
+            try:
+                piece = inflater.feed(raw)
+            except CorruptBodyError as error:
+                raise self._fail(failures.broken(self._upstream)) from error
+            if piece:
+                return piece
 
     async def _raw(self) -> bytes:
         if self._failure is not None:
@@ -154,11 +157,6 @@ class Reply:
         if self._on_end is not None:
             callback, self._on_end = self._on_end, None
             callback()
-
-    def _inflated_end(self, inflater: Inflater) -> bytes:
-        if not inflater.complete:
-            raise self._fail(failures.broken(self._upstream))
-        return b""
 
 
 def _arrived(payload: StreamReader) -> bytes:

@@ -21,6 +21,7 @@ WITHHELD = frozenset(
     b"connection keep-alive proxy-connection proxy-authorization te trailer upgrade expect".split()
 )
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})
+_METHODS = BODILESS | {"POST", "PUT", "PATCH"}
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SPLITTING = re.compile(rb"[\r\n\0]")
@@ -82,8 +83,8 @@ def _lines(headers: Headers) -> bytes:
 
 
 def _checked_method(method: str) -> str:
-    if not (method.isascii() and method.isalpha() and method.isupper()):
-        raise InvalidRequest("The request method is not a word.", code="invalid_method")
+    if method not in _METHODS:
+        raise InvalidRequest("No provider is asked with this request method.", code="invalid_method")
     return method
 
 
