@@ -201,6 +201,15 @@ class Metrics:
             add((model, "reasoning"), reasoning_tokens)
         self._cost.add((model,), cost_nano_usd)
 
+    def ledger_batch(self, size: int, seconds: float) -> None:
+        """One ledger transaction carried `size` reservations and settlements; its time is in theirs."""
+        del seconds
+        self.batch_committed(size)
+
+    def ledger_spooled(self, records: int) -> None:
+        """So many settlements wait in this process's spool."""
+        self._spool_records.set((), records)
+
     def batch_committed(self, size: int) -> None:
         """One ledger transaction carried `size` reservations and settlements."""
         self._batch_size.observe((), size)

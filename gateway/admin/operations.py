@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from gateway.admin.boundary import rendered
 from gateway.core.errors import GatewayError
@@ -34,31 +34,35 @@ class Operations:
     is_open: bool = True
     failures: int = 0
 
-    async def health(self, _request: Request) -> Response:
+    async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The event loop is alive; nothing else is asked."""
-        return Response()
+        await Response()(scope, receive, send)
 
-    async def ready(self, _request: Request) -> Response:
+    async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Calls can be served: not draining, and the database answered lately."""
+        await Response(status_code=200 if await self._is_ready() else 503)(scope, receive, send)
+
+    async def _is_ready(self) -> bool:
         if not self.is_open:
-            return Response(status_code=503)
+            return False
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self.database.read(revision.read)
             self.failures = 0 if self.serves() else self.failures + 1
         except (GatewayError, TimeoutError):
             self.failures += 1
-        return Response(status_code=503 if self.failures >= FAILURES_UNTIL_UNREADY else 200)
+        return self.failures < FAILURES_UNTIL_UNREADY
 
-    async def show_metrics(self, request: Request) -> Response:
+    async def show_metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Prometheus's text, for this machine itself or with a reader's admin key."""
-        address = request.client.host if request.client else ""
+        address = scope["client"][0] if scope["client"] else ""
         try:
             if not _is_loopback(address):
-                await self.principals.admin(find_credential(request.scope["headers"]), address, self.clock.now())
+                await self.principals.admin(find_credential(scope["headers"]), address, self.clock.now())
+            response = Response(await asyncio.to_thread(self.metrics.render), media_type=CONTENT_TYPE)
         except GatewayError as error:
-            return rendered(error, None)
-        return Response(await asyncio.to_thread(self.metrics.render), media_type=CONTENT_TYPE)
+            response = rendered(error, None)
+        await response(scope, receive, send)
 
 
 def _is_loopback(address: str) -> bool:

@@ -135,7 +135,7 @@ class LoopDetected(InvalidRequest):
 
 
 class UpstreamFailed(GatewayError):
-    """The provider's fault, or the way to it: code upstream_refused, upstream_unreachable, upstream_timeout, no_upstream.
+    """The provider's fault, or the way to it: upstream_refused, upstream_unreachable, upstream_timeout, no_upstream.
 
     `sent` tells whether the provider may have begun to work (and to charge) for the call.
     """

@@ -27,7 +27,9 @@ MISSING = (
     "No API key was sent. Send it as `Authorization: Bearer sk-gw-...` "
     "(`x-api-key`, `api-key` and `x-goog-api-key` are read too)."
 )
-UNKNOWN = "This API key is not valid: it is malformed, unknown, expired, disabled or deleted. Ask an admin for a new one."
+UNKNOWN = (
+    "This API key is not valid: it is malformed, unknown, expired, disabled or deleted. Ask an admin for a new one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,7 @@ def is_own_shape(text: str) -> bool:
 
 def is_well_formed(text: str) -> bool:
     """Tell, without a look-up, whether a text that claims to be our key has the right shape and checksum."""
-    return (
-        _SHAPE.fullmatch(text) is not None and checksum(text[:-CHECKSUM_LENGTH]) == text[-CHECKSUM_LENGTH:]
-    )
+    return _SHAPE.fullmatch(text) is not None and checksum(text[:-CHECKSUM_LENGTH]) == text[-CHECKSUM_LENGTH:]
 
 
 def find_credential(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -> str:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from gateway.core.money import PICO_PER_NANO
+
 MINUTE_SECONDS = 60
 HOUR_SECONDS = 3_600
 DAY_SECONDS = 86_400
@@ -17,8 +19,6 @@ WEEK_SECONDS = 604_800
 FIRST_MONDAY = 4 * DAY_SECONDS
 """1970-01-05, the first Monday of Unix time."""
 MAX_AMOUNT = 2**63 - 1
-
-PICO_PER_NANO = 1_000
 
 
 class Scope(StrEnum):

@@ -203,9 +203,7 @@ def _reserve(reservation: Reservation, state: State, effects: Effects) -> Grant 
         standing.held += amount
         effects.delta((limit.id, standing.period_start)).held += amount
         grant_items.append(Item(limit.id, limit.metric, limit.interval, standing.period_start, amount))
-    grant = Grant(
-        reservation.request_id, state.now_us, tuple(grant_items), admission.output_cap, tuple(standings)
-    )
+    grant = Grant(reservation.request_id, state.now_us, tuple(grant_items), admission.output_cap, tuple(standings))
     effects.granted.append((reservation, grant))
     return grant
 

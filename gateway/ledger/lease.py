@@ -6,7 +6,7 @@ so nobody is swept until one full lease has passed since it was last seen to wor
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from gateway.core.errors import ServiceUnavailable
@@ -19,7 +19,11 @@ SWEEP_EVERY_BEATS = 5
 TIDY_EVERY_BEATS = 150
 MOST_AT_ONCE = 200
 COUNTED_AT_ONCE = 50
-"""Streams counted before the loop gets a turn."""
+"""Calls asked before the loop gets a turn."""
+
+Progress = tuple[int, int]
+"""Input tokens by our count, output tokens delivered so far."""
+AskProgress = Callable[[], Awaitable[Progress | None]]
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +31,8 @@ log = logging.getLogger(__name__)
 class LeaseDatabase(Protocol):
     """What the lease needs of SQLite or PostgreSQL."""
 
-    async def beat(self, delivered: Mapping[str, int]) -> None:
-        """Renew the lease; note output tokens delivered, by request id."""
+    async def beat(self, progress: Mapping[str, Progress]) -> None:
+        """Renew the lease; note how far calls have come, by request id."""
 
     async def abandoned(self, lease_us: int, most: int) -> list[Settlement]:
         """Return settlements for holds of owners without a fresh lease."""
@@ -44,17 +48,17 @@ class Lease:
         self._database = database
         self._writer = writer
         self._monotonic = monotonic
-        self._streams: dict[str, Callable[[], int | None]] = {}
+        self._calls: dict[str, AskProgress] = {}
         self._sweep_from = monotonic() + LEASE_SECONDS
         self._beats = 0
 
-    def watch(self, request_id: str, delivered: Callable[[], int | None]) -> None:
-        """Ask the stream at each beat for its output tokens so far; None says that it did not move."""
-        self._streams[request_id] = delivered
+    def watch(self, request_id: str, progress: AskProgress) -> None:
+        """Ask the call at each beat how far it has come; None says that it did not move."""
+        self._calls[request_id] = progress
 
     def unwatch(self, request_id: str) -> None:
         """Stop asking. Idempotent."""
-        self._streams.pop(request_id, None)
+        self._calls.pop(request_id, None)
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -66,7 +70,7 @@ class Lease:
         """Renew the lease, then sweep and tidy when it is time. Trouble with the database is not raised."""
         self._beats += 1
         try:
-            await self._database.beat(await self._delivered())
+            await self._database.beat(await self._progress())
             if self._beats % SWEEP_EVERY_BEATS == 0 and self._monotonic() >= self._sweep_from:
                 await self.sweep(LEASE_SECONDS)
             if self._beats % TIDY_EVERY_BEATS == 0:
@@ -75,12 +79,12 @@ class Lease:
             self._sweep_from = self._monotonic() + LEASE_SECONDS
             log.warning("the heartbeat failed: %s", error.__cause__ or error)
 
-    async def _delivered(self) -> dict[str, int]:
-        moved: dict[str, int] = {}
-        for index, (request_id, delivered) in enumerate(list(self._streams.items())):
-            tokens = delivered()
-            if tokens is not None:
-                moved[request_id] = tokens
+    async def _progress(self) -> dict[str, Progress]:
+        moved: dict[str, Progress] = {}
+        for index, (request_id, ask) in enumerate(list(self._calls.items())):
+            progress = await ask()
+            if progress is not None:
+                moved[request_id] = progress
             if index % COUNTED_AT_ONCE == COUNTED_AT_ONCE - 1:
                 await asyncio.sleep(0)
         return moved

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from gateway.core.limits import Limit
 from gateway.ledger.entries import Grant, Refused, Reservation, Settlement, Stale
-from gateway.ledger.lease import Lease, LeaseDatabase
+from gateway.ledger.lease import AskProgress, Lease, LeaseDatabase
 from gateway.ledger.spool import Spool
 from gateway.ledger.writer import LedgerDatabase, Observer, Writer
 
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 class Transactions(LedgerDatabase, LeaseDatabase, Protocol):
     """All the transactions of the ledger: SqliteLedger or PostgresLedger."""
 
+    owner: str
+    """The name of this process's lease."""
+
     async def close(self) -> None:
         """Let the database go."""
 
@@ -32,7 +35,6 @@ class Ledger:
         self,
         database: Transactions,
         spool_folder: Path,
-        owner: str,
         observer: Observer,
         monotonic: Callable[[], float],
         *,
@@ -40,7 +42,7 @@ class Ledger:
     ) -> None:
         self._database = database
         self._sole_owner = sole_owner
-        self._spool = Spool(spool_folder, owner)
+        self._spool = Spool(spool_folder, database.owner)
         self._writer = Writer(database, self._spool, observer, monotonic)
         self._lease = Lease(database, self._writer, monotonic)
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,12 +99,12 @@ class Ledger:
         """Give back the hold of a call that was never sent."""
         self._writer.void(request_id)
 
-    def watch(self, request_id: str, delivered: Callable[[], int | None]) -> None:
-        """Note the stream's output at each heartbeat, for a sweep if this process dies."""
-        self._lease.watch(request_id, delivered)
+    def watch(self, request_id: str, progress: AskProgress) -> None:
+        """Note at each heartbeat how far the call has come, for a sweep if this process dies."""
+        self._lease.watch(request_id, progress)
 
     def unwatch(self, request_id: str) -> None:
-        """Stop watching a stream. Idempotent."""
+        """Stop watching a call. Idempotent."""
         self._lease.unwatch(request_id)
 
     def remaining(self, limit: Limit) -> int | None:

@@ -120,10 +120,10 @@ WRITE_ALL = f"""
 BEAT = f"""
     INSERT INTO owner (id, beat_at_us) VALUES ($1, {NOW})
     ON CONFLICT (id) DO UPDATE SET beat_at_us = excluded.beat_at_us"""
-DELIVERED = """
-    UPDATE hold SET delivered = d.tokens FROM (
-        SELECT h.request_id, k.tokens FROM hold h
-        JOIN unnest($1::text[], $2::bigint[]) AS k (id, tokens) ON h.request_id = k.id
+PROGRESS = """
+    UPDATE hold SET input_tokens = d.input, delivered = d.output FROM (
+        SELECT h.request_id, k.input, k.output FROM hold h
+        JOIN unnest($1::text[], $2::bigint[], $3::bigint[]) AS k (id, input, output) ON h.request_id = k.id
         ORDER BY h.request_id FOR UPDATE OF h SKIP LOCKED) d
     WHERE hold.request_id = d.request_id"""
 ABANDONED = f"""
@@ -223,7 +223,7 @@ class PostgresLedger:
     """
 
     def __init__(self, dsn: str, owner: str, clock: Callable[[], int], retried: Callable[[str], None]) -> None:
-        self._owner = owner
+        self.owner = owner
         self._clock = clock
         self._retried = retried
         self._batches = Line(dsn)
@@ -286,9 +286,7 @@ class PostgresLedger:
             self._opened.clear()
         self._opened.update(keys)
 
-    async def _read_rest(
-        self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch, state: State
-    ) -> None:
+    async def _read_rest(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch, state: State) -> None:
         """Read what is rarely there: finals of calls without a hold, and limits made while a call was in flight."""
         orphans = [item for item in batch.settlements if item.request_id not in state.released_holds]
         if orphans:
@@ -310,7 +308,7 @@ class PostgresLedger:
         ]
         reserved = (
             _json(COUNTER_COLUMNS, deltas),
-            _json(HOLD_COLUMNS, (hold_row(self._owner, *granted) for granted in effects.granted)),
+            _json(HOLD_COLUMNS, (hold_row(self.owner, *granted) for granted in effects.granted)),
             _json(ITEM_COLUMNS, items),
         )
         if not effects.entries:
@@ -326,13 +324,13 @@ class PostgresLedger:
         if inserted != len(effects.entries):
             raise _Lost
 
-    async def beat(self, delivered: Mapping[str, int]) -> None:
-        """Renew this process's lease and note the output tokens that its streams have delivered so far."""
+    async def beat(self, progress: Mapping[str, tuple[int, int]]) -> None:
+        """Renew this process's lease and note each call's input tokens and the output tokens delivered so far."""
 
         async def work(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-            await connection.execute(BEAT, self._owner)
-            if delivered:
-                await connection.execute(DELIVERED, list(delivered), list(delivered.values()))
+            await connection.execute(BEAT, self.owner)
+            if progress:
+                await connection.execute(PROGRESS, list(progress), *_columns(list(progress.values()), 2))
 
         await self._upkeep.run(work)
 
@@ -340,7 +338,7 @@ class PostgresLedger:
         """Return settlements for holds whose owner has no lease younger than `lease_us`. Changes nothing."""
 
         async def work(connection: "asyncpg.Connection[asyncpg.Record]") -> list[Settlement]:
-            rows = [tuple(row) for row in await connection.fetch(ABANDONED, self._owner, lease_us, most)]
+            rows = [tuple(row) for row in await connection.fetch(ABANDONED, self.owner, lease_us, most)]
             items: dict[str, list[Item]] = {}
             for request_id, limit_id, metric, interval, start, amount in await connection.fetch(
                 ITEMS_OF, [row[0] for row in rows]
@@ -355,7 +353,7 @@ class PostgresLedger:
         """Forget dead owners that hold nothing and minute counters that nothing can depend on any more."""
 
         async def work(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-            await connection.execute(FORGET_OWNERS, self._owner, lease_us)
+            await connection.execute(FORGET_OWNERS, self.owner, lease_us)
             await connection.execute(FORGET_MINUTES)
 
         await self._upkeep.run(work)

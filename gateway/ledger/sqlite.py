@@ -71,9 +71,7 @@ READ_FINAL = (
     f"SELECT source, {', '.join(Figures.__struct_fields__)} FROM usage "
     "WHERE admitted_at_us = ? AND request_id = ? AND entry = 'final'"
 )
-INSERT_USAGE = (
-    f"INSERT INTO usage ({', '.join(USAGE_COLUMNS)}) VALUES ({_marks(USAGE_COLUMNS)}) ON CONFLICT DO NOTHING"
-)
+INSERT_USAGE = f"INSERT INTO usage ({', '.join(USAGE_COLUMNS)}) VALUES ({_marks(USAGE_COLUMNS)}) ON CONFLICT DO NOTHING"
 _ROLLUP_COLUMNS = (*ROLLUP_KEY_COLUMNS, *ROLLUP_OWNER_COLUMNS, *ROLLUP_SUM_COLUMNS)
 ADD_ROLLUP = {
     width: f"INSERT INTO {table} ({', '.join(_ROLLUP_COLUMNS)}) VALUES ({_marks(_ROLLUP_COLUMNS)}) "
@@ -82,10 +80,9 @@ ADD_ROLLUP = {
     for width, table in ((3_600, "usage_hour"), (86_400, "usage_day"))
 }
 BEAT = (
-    "INSERT INTO owner (id, beat_at_us) VALUES (?, ?) "
-    "ON CONFLICT (id) DO UPDATE SET beat_at_us = excluded.beat_at_us"
+    "INSERT INTO owner (id, beat_at_us) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET beat_at_us = excluded.beat_at_us"
 )
-DELIVERED = "UPDATE hold SET delivered = ? WHERE request_id = ?"
+PROGRESS = "UPDATE hold SET input_tokens = ?, delivered = ? WHERE request_id = ?"
 ABANDONED = (
     f"SELECT {', '.join(SWEPT_COLUMNS)} FROM hold "
     "WHERE owner <> ? AND owner NOT IN (SELECT id FROM owner WHERE beat_at_us >= ?) LIMIT ?"
@@ -108,7 +105,7 @@ class SqliteLedger:
 
     def __init__(self, path: Path, owner: str, clock: Callable[[], int]) -> None:
         self._path = path
-        self._owner = owner
+        self.owner = owner
         self._clock = clock
         self._turn = asyncio.Lock()
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="ledger-disk")
@@ -235,7 +232,7 @@ class SqliteLedger:
                     connection.execute(OPEN_COUNTER, key)
                     connection.execute(CHANGE_COUNTER, (change.used, change.held, *key))
         for reservation, grant in effects.granted:
-            connection.execute(INSERT_HOLD, hold_row(self._owner, reservation, grant))
+            connection.execute(INSERT_HOLD, hold_row(self.owner, reservation, grant))
             for item in grant.items:
                 connection.execute(INSERT_ITEM, (grant.request_id, item.limit_id, item.period_start, item.amount))
         if effects.entries:
@@ -243,12 +240,12 @@ class SqliteLedger:
             for width, statement in ADD_ROLLUP.items():
                 connection.executemany(statement, rollup_rows(effects.entries, width))
 
-    async def beat(self, delivered: Mapping[str, int]) -> None:
-        """Renew this process's lease and note the output tokens that its streams have delivered so far."""
+    async def beat(self, progress: Mapping[str, tuple[int, int]]) -> None:
+        """Renew this process's lease and note each call's input tokens and the output tokens delivered so far."""
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute(BEAT, (self._owner, self._clock()))
-            connection.executemany(DELIVERED, [(tokens, request_id) for request_id, tokens in delivered.items()])
+            connection.execute(BEAT, (self.owner, self._clock()))
+            connection.executemany(PROGRESS, [(*tokens, request_id) for request_id, tokens in progress.items()])
 
         await self.run(work)
 
@@ -256,7 +253,7 @@ class SqliteLedger:
         """Return settlements for holds whose owner has no lease younger than `lease_us`. Changes nothing."""
 
         def work(connection: sqlite3.Connection) -> list[Settlement]:
-            rows = connection.execute(ABANDONED, (self._owner, self._clock() - lease_us, most)).fetchall()
+            rows = connection.execute(ABANDONED, (self.owner, self._clock() - lease_us, most)).fetchall()
             items: dict[str, list[Item]] = {}
             for row in rows:
                 for limit_id, metric, interval, start, amount in connection.execute(ITEMS_OF, (row[0],)):
@@ -270,7 +267,7 @@ class SqliteLedger:
         """Forget dead owners that hold nothing and minute counters that nothing can depend on any more."""
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute(FORGET_OWNERS, (self._owner, self._clock() - lease_us))
+            connection.execute(FORGET_OWNERS, (self.owner, self._clock() - lease_us))
             connection.execute(FORGET_MINUTES, (self._clock() // MICROSECONDS - MINUTES_KEPT_SECONDS,))
 
         await self.run(work)

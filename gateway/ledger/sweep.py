@@ -5,7 +5,7 @@ Never a refund (the provider was asked, or may have been) and never a leak (the 
 
 from collections.abc import Iterable, Mapping
 
-from gateway.core.limits import PICO_PER_NANO
+from gateway.core.money import nano_half_even
 from gateway.ledger.entries import Caller, Figures, Item, Outcome, Settlement, Source, Subject
 
 SWEPT_COLUMNS = (
@@ -27,19 +27,13 @@ def swept(row: SweptRow, items: Iterable[Item]) -> Settlement:
         subject=Subject(*subject),
         items=tuple(items),
         figures=Figures(
-            requests=1, input_tokens=input_tokens, output_tokens=delivered, cost_nano_usd=half_even(pico, PICO_PER_NANO)
+            requests=1, input_tokens=input_tokens, output_tokens=delivered, cost_nano_usd=nano_half_even(pico)
         ),
         source=Source.SWEPT,
         outcome=Outcome.GATEWAY_FAILED,
         status=0,
         rates=f'{{"input":{input_rate},"output":{output_rate}}}',
     )
-
-
-def half_even(amount: int, unit: int) -> int:
-    """Divide and round half to even."""
-    whole, rest = divmod(amount, unit)
-    return whole + (2 * rest > unit or (2 * rest == unit and whole % 2 == 1))
 
 
 def gather(rows: Iterable[SweptRow], items: Mapping[str, list[Item]]) -> list[Settlement]:

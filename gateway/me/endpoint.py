@@ -64,7 +64,7 @@ class Endpoint:
             reply = await self._answer(self._services, await self._let_in(scope))
         except GatewayError as error:
             status, body = error.status, OPENAI.error_body(error, "")
-            headers += _error_headers(error)
+            headers += error_headers(error)
         else:
             status, body = reply.status, msgspec.json.encode(reply.body)
         headers.append((b"content-length", b"%d" % len(body)))
@@ -86,7 +86,8 @@ def usd(nano_usd: int) -> msgspec.Raw:
     return msgspec.Raw(render_usd(nano_usd).encode())
 
 
-def _error_headers(error: GatewayError) -> RawHeaders:
+def error_headers(error: GatewayError) -> RawHeaders:
+    """Return the headers that only errors have."""
     headers: RawHeaders = []
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

@@ -83,7 +83,14 @@ class Database:
                 return await self._sqlite.write(work)
             async with self._engine.begin() as connection:
                 return await connection.run_sync(work)
-        except (OSError, TimeoutError, PoolTimeout, InterfaceError, OperationalError, sqlite3.OperationalError) as error:
+        except (
+            OSError,
+            TimeoutError,
+            PoolTimeout,
+            InterfaceError,
+            OperationalError,
+            sqlite3.OperationalError,
+        ) as error:
             raise ServiceUnavailable(MESSAGE) from error
 
     async def close(self) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import msgspec
+
 from gateway.tokens.encodings import EncodingName, Encodings
 from gateway.tokens.estimate import scaled
 from gateway.tokens.models import rules_for
@@ -47,6 +49,18 @@ class TokenCounter:
             return count_prompt(operation, rules, body, size_bytes, encodings.get(rules.encoding).count)
 
         return await self._run(work, rules.encoding, size_bytes)
+
+    async def prompt_of(self, operation: str, model: str, body: bytes) -> PromptCount:
+        """The same of a body that is still JSON; a large one is decoded in the thread too."""
+        rules = rules_for(model)
+        encodings = self._encodings
+
+        def work() -> PromptCount:
+            decoded = msgspec.json.decode(body)
+            shaped = decoded if isinstance(decoded, dict) else {}
+            return count_prompt(operation, rules, shaped, len(body), encodings.get(rules.encoding).count)
+
+        return await self._run(work, rules.encoding, len(body))
 
     async def text(self, model: str, text: str) -> int:
         """Tokens of a text that a model wrote, by its family's factor."""

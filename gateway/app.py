@@ -1,0 +1,231 @@
+"""The wiring: which parts there are, what each is given, in which order they open and close. It decides nothing."""
+
+import asyncio
+import gc
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib import resources
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway import logs, routes
+from gateway.admin import boundary
+from gateway.admin.operations import Operations
+from gateway.core.errors import GatewayError
+from gateway.core.estimates import ExpectedOutput
+from gateway.core.prices import PriceTable
+from gateway.core.selection import Catalog
+from gateway.core.upstreams import Upstream
+from gateway.ledger.ledger import Ledger, Transactions
+from gateway.ledger.postgres import PostgresLedger
+from gateway.ledger.sqlite import SqliteLedger
+from gateway.me.endpoint import Services as MeServices
+from gateway.me.models import Shelf
+from gateway.metrics import Metrics
+from gateway.middleware import AccessLog, Cors, Edge
+from gateway.proxy.accept import BodyBudget
+from gateway.proxy.admit import Desk
+from gateway.proxy.endpoint import House, Terms
+from gateway.proxy.settle import Till
+from gateway.settings import CatalogSettings, Settings, SettingsError, load_catalog, load_settings
+from gateway.sources import SystemClock, random_base62
+from gateway.store import migrate
+from gateway.store.engine import Database, is_sqlite, postgres_dsn, sqlite_path
+from gateway.store.principals import Principals
+from gateway.tokens.counter import TokenCounter
+from gateway.upstream.demo import DemoUpstream
+from gateway.upstream.models import ModelLists
+from gateway.upstream.pool import Pool
+
+PULSE_SECONDS = 1.0
+OWNER_CHARACTERS = 16
+DAY_SECONDS = 86_400
+
+log = logging.getLogger(__name__)
+
+
+def from_environment() -> "Gateway":
+    """Make the application of a worker process."""
+    return Gateway(load_settings(os.environ), reload=lambda: load_catalog(os.environ))
+
+
+class Gateway:
+    """The ASGI application. `demo` adds the built-in upstream; `reload` reads upstreams, models and prices again."""
+
+    def __init__(
+        self, settings: Settings, *, demo: bool = False, reload: Callable[[], CatalogSettings] | None = None
+    ) -> None:
+        self._settings = settings
+        self._demo = demo
+        self._reload = reload
+        self._clock = SystemClock()
+        self._log = logs.configure(settings.log_level, settings.secrets)
+        self._catalog = Catalog((), {}, load_prices({}))
+        self._demo_upstreams: tuple[Upstream, ...] = ()
+        self._rooms: routes.Rooms | None = None
+        self._served: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._served is not None:
+            await self._served(scope, receive, send)
+
+    def on_drain(self) -> None:
+        """The process is asked to stop: not ready from now on, though requests are still served."""
+        if self._rooms is not None:
+            self._rooms.operations.is_open = False
+            self._rooms.operations.metrics.draining()
+
+    def on_drain_timeout(self) -> None:
+        """Running calls must end now, settled."""
+        if self._rooms is not None:
+            self._rooms.house.interrupt_all()
+
+    def on_reload(self) -> None:
+        """Read upstreams, models and prices again; what cannot be read changes nothing."""
+        if self._reload is None:
+            return
+        try:
+            self._set_catalog(self._reload())
+        except (SettingsError, ValueError) as error:
+            log.error("the settings were not reloaded: %s", error)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with AsyncExitStack() as stack:
+            try:
+                await self._open(stack)
+            except (GatewayError, OSError, migrate.UnknownSchema) as error:
+                log.critical("the gateway cannot start: %s", error)
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        self._log.close()
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        """Open every part; the stack closes them in the opposite order."""
+        settings, clock = self._settings, self._clock
+        metrics = Metrics(directory=settings.metrics_folder)
+        stack.callback(metrics.close)
+        counter = TokenCounter()
+        stack.callback(counter.close)
+        if self._demo:
+            demo = await stack.enter_async_context(DemoUpstream(counter.text_now))
+            self._demo_upstreams = (Upstream("demo", "demo", demo.base_url, ""),)
+        self._set_catalog(settings.catalog)
+        if settings.migrates_at_start:
+            await migrate.upgrade(settings.database_url)
+        transactions = self._transactions(metrics)
+        run = transactions.run if isinstance(transactions, SqliteLedger) else None
+        database = Database(settings.database_url, run)
+        stack.push_async_callback(database.close)
+        ledger = self._ledger(transactions, metrics)
+        stack.push_async_callback(ledger.close)
+        await ledger.open()
+        principals = Principals(database, metrics)
+        stack.push_async_callback(principals.close)
+        pool = await stack.enter_async_context(Pool())
+        lists = ModelLists(pool, clock.monotonic)
+        stack.push_async_callback(lists.close)
+        self._rooms = self._furnish(database, ledger, principals, pool, lists, counter, metrics)
+        edge = Edge(routes.build(self._rooms), cors=Cors(settings.cors_origins), access_log=AccessLog(self._log, clock))
+        await stack.enter_async_context(self._behind(counter, pool, metrics, database))
+        self._served = edge
+
+    def _transactions(self, metrics: Metrics) -> Transactions:
+        owner = random_base62(OWNER_CHARACTERS)
+        url = self._settings.database_url
+
+        def now_us() -> int:
+            return int(self._clock.now() * 1_000_000)
+
+        if is_sqlite(url):
+            return SqliteLedger(sqlite_path(url), owner, now_us)
+        return PostgresLedger(postgres_dsn(url), owner, now_us, metrics.ledger_retried)
+
+    def _ledger(self, transactions: Transactions, metrics: Metrics) -> Ledger:
+        sole = isinstance(transactions, SqliteLedger)
+        spool = self._settings.data_folder / "spool"
+        return Ledger(transactions, spool, metrics, self._clock.monotonic, sole_owner=sole)
+
+    def _furnish(
+        self,
+        database: Database,
+        ledger: Ledger,
+        principals: Principals,
+        pool: Pool,
+        lists: ModelLists,
+        counter: TokenCounter,
+        metrics: Metrics,
+    ) -> routes.Rooms:
+        settings, clock = self._settings, self._clock
+        expected = ExpectedOutput()
+        house = House(
+            clock=clock,
+            database=database,
+            principals=principals,
+            catalog=lambda: self._catalog,
+            desk=Desk(ledger, principals, counter, expected),
+            till=Till(ledger, database, counter, expected, metrics, clock.monotonic),
+            pool=pool,
+            budget=BodyBudget(settings.max_bodies_bytes),
+            terms=Terms(settings.max_body_bytes, settings.on_disconnect == "drain", settings.disconnect_drain_seconds),
+            running=set(),
+        )
+        return routes.Rooms(
+            house=house,
+            me=MeServices(database, principals, clock),
+            shelf=Shelf(lambda: self._catalog, lists),
+            administration=boundary.Services(database, principals, clock, random_base62, lambda: ()),
+            operations=Operations(database, principals, metrics, clock, lambda: ledger.available),
+        )
+
+    def _set_catalog(self, chosen: CatalogSettings) -> None:
+        upstreams = (*chosen.upstreams, *self._demo_upstreams)
+        self._catalog = Catalog(upstreams, chosen.aliases, load_prices(chosen.prices))
+        self._log.learn_secrets(upstream.api_key for upstream in upstreams if upstream.api_key)
+
+    @asynccontextmanager
+    async def _behind(
+        self, counter: TokenCounter, pool: Pool, metrics: Metrics, database: Database
+    ) -> AsyncIterator[None]:
+        """Run what goes on behind the calls: the vocabulary loads, gauges are set, partitions are made in time."""
+
+        async def warm() -> None:
+            await counter.warm()
+            gc.collect()
+            gc.freeze()
+
+        async def pulse() -> None:
+            while True:
+                due = self._clock.monotonic() + PULSE_SECONDS
+                await asyncio.sleep(PULSE_SECONDS)
+                metrics.event_loop_lagged(max(self._clock.monotonic() - due, 0.0))
+                for name, load in pool.load().items():
+                    metrics.upstream_connections_are(name, load.in_use)
+                metrics.publish()
+
+        async def keep_partitions() -> None:
+            while True:
+                with suppress(GatewayError):
+                    await database.write(lambda connection: migrate.add_partitions(connection, self._clock.utc_now()))
+                await asyncio.sleep(DAY_SECONDS)
+
+        tasks = [asyncio.create_task(work()) for work in (warm, pulse, keep_partitions)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def load_prices(overrides: Mapping[str, Mapping[str, str]]) -> PriceTable:
+    """Read the price table that is part of the package. Raises ValueError for an override that cannot be."""
+    return PriceTable.from_json((resources.files("gateway") / "data" / "models.json").read_bytes(), overrides)

@@ -1,0 +1,1 @@
+"""One file per wire format: parse a request, read usage and text, render an error. Pure."""

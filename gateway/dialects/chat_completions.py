@@ -1,0 +1,171 @@
+"""`POST /v1/chat/completions`."""
+
+import msgspec
+
+from gateway.core.call import NOTHING, Call, Reading
+from gateway.dialects.json_body import change, check_model, decode
+from gateway.dialects.openai import OPENAI, Choices, TokenCap, UsageBlock, is_text_only, usage_from
+
+
+class StreamOptions(msgspec.Struct, gc=False):
+    """`stream_options`, as far as it concerns us."""
+
+    include_usage: bool | None = None
+
+
+class Request(msgspec.Struct, gc=False):
+    """The fields of a request that the gateway acts on."""
+
+    model: str
+    messages: list[msgspec.Raw]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: TokenCap | None = None
+    max_completion_tokens: TokenCap | None = None
+    n: Choices | None = None
+    service_tier: str | None = None
+    web_search_options: msgspec.Raw | None = None
+
+
+class Function(msgspec.Struct, gc=False):
+    """A function call, whole or a delta of one."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCall(msgspec.Struct, gc=False):
+    """One of `tool_calls`."""
+
+    function: Function | None = None
+
+
+class Message(msgspec.Struct, gc=False):
+    """A message or a delta: everything in it that the model wrote."""
+
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: Function | None = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    """A choice, whole or in a stream."""
+
+    message: Message | None = None
+    delta: Message | None = None
+    text: str | None = None
+
+
+class GroqExtra(msgspec.Struct, gc=False):
+    """`x_groq`: where Groq's streams carry the usage."""
+
+    usage: UsageBlock | None = None
+
+
+class Answer(msgspec.Struct, gc=False):
+    """A completion or a chunk of one."""
+
+    choices: list[Choice] | None = None
+    usage: UsageBlock | None = None
+    service_tier: str | None = None
+    error: msgspec.Raw | None = None
+    x_groq: GroqExtra | None = None
+
+
+DECISIVE = (b'"model"', b'"stream"', b'"stream_options"', b'"max_tokens"', b'"max_completion_tokens"', b'"n"')
+_requests = msgspec.json.Decoder(Request)
+_answers = msgspec.json.Decoder(Answer)
+
+
+class ChatCompletions:
+    """The chat operation of OpenAI's dialect."""
+
+    operation = "chat"
+    dialect = OPENAI
+    method = "POST"
+    # "usage":null stands on every chunk of a stream that was asked for usage; these are what else usage looks like.
+    signs = (b'"usage":{', b'"usage": {', b"[DONE]", b'"error"')
+
+    def path(self, call: Call) -> str:
+        """Return the path below the upstream's base URL."""
+        del call
+        return "/chat/completions"
+
+    def parse(self, body: bytes) -> Call:
+        """Read a request. Raises InvalidRequest."""
+        asked = decode(body, _requests, DECISIVE)
+        cap_field = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
+        return Call(
+            operation=self.operation,
+            model=check_model(asked.model),
+            body=body,
+            streams=asked.stream is True,
+            wants_usage=asked.stream_options is not None and asked.stream_options.include_usage is True,
+            output_cap=asked.max_completion_tokens or asked.max_tokens,
+            cap_field=cap_field,
+            choices=asked.n or 1,
+            service_tier=asked.service_tier,
+            text_only=is_text_only(body) and asked.web_search_options is None,
+            has_audio=b"audio" in body,
+        )
+
+    def rewrite(self, call: Call, *, model: str, output_cap: int | None, cap_field: str, ask_usage: bool) -> bytes:
+        """Return the client's own bytes unless something must change."""
+        changes: dict[str, object] = {}
+        if model != call.model:
+            changes["model"] = model
+        if output_cap is not None:
+            changes[cap_field] = output_cap
+        if ask_usage and call.streams and not call.wants_usage:
+            changes["stream_options"] = _with_usage(call.body)
+        return change(call.body, changes) if changes else call.body
+
+    def read_answer(self, body: bytes) -> Reading:
+        """Read usage and text of a whole completion."""
+        try:
+            answer = _answers.decode(body)
+        except (msgspec.MsgspecError, RecursionError):
+            return NOTHING
+        return _reading(answer)
+
+    def read_event(self, data: bytes) -> Reading:
+        """Read one chunk."""
+        if data.startswith(b"[DONE]"):
+            return Reading(ends=True)
+        try:
+            answer = _answers.decode(data)
+        except (msgspec.MsgspecError, RecursionError):
+            return NOTHING
+        return _reading(answer)
+
+
+def _reading(answer: Answer) -> Reading:
+    block = answer.usage or (answer.x_groq.usage if answer.x_groq else None)
+    return Reading(
+        usage=usage_from(block, answer.service_tier) if block is not None else None,
+        usage_only=block is not None and answer.choices == [],
+        error=answer.error is not None and bytes(answer.error) not in (b"null", b"{}", b'""'),
+        text="".join(map(_text, answer.choices)) if answer.choices else "",
+    )
+
+
+def _text(choice: Choice) -> str:
+    """Return all that the model wrote into a choice: what is counted when the provider does not say."""
+    message = choice.delta or choice.message
+    if message is None:
+        return choice.text or ""
+    called = [call.function for call in message.tool_calls or () if call.function]
+    if message.function_call:
+        called.append(message.function_call)
+    parts = [message.content, message.refusal, message.reasoning_content or message.reasoning]
+    parts += [part for function in called for part in (function.name, function.arguments)]
+    return "".join(part for part in parts if part)
+
+
+def _with_usage(body: bytes) -> dict[str, object]:
+    """Return the request's stream options with usage asked for."""
+    given = msgspec.json.decode(body, type=dict[str, object]).get("stream_options")
+    return {**(given if isinstance(given, dict) else {}), "include_usage": True}

@@ -1,0 +1,62 @@
+"""`POST /v1/embeddings`."""
+
+import msgspec
+
+from gateway.core.call import NOTHING, Call, Reading
+from gateway.dialects.json_body import change, check_model, decode
+from gateway.dialects.openai import OPENAI, UsageBlock, usage_from
+
+
+class Request(msgspec.Struct, gc=False):
+    """The fields of a request that the gateway acts on."""
+
+    model: str
+    input: str | list[str | int | list[int]]
+
+
+class Answer(msgspec.Struct, gc=False):
+    """What is read of the answer; the vectors are not."""
+
+    usage: UsageBlock | None = None
+
+
+DECISIVE = (b'"model"', b'"input"')
+_requests = msgspec.json.Decoder(Request)
+_answers = msgspec.json.Decoder(Answer)
+
+
+class Embeddings:
+    """The embeddings operation of OpenAI's dialect. It never streams and has no output tokens."""
+
+    operation = "embeddings"
+    dialect = OPENAI
+    method = "POST"
+    signs = ()
+
+    def path(self, call: Call) -> str:
+        """Return the path below the upstream's base URL."""
+        del call
+        return "/embeddings"
+
+    def parse(self, body: bytes) -> Call:
+        """Read a request. Raises InvalidRequest."""
+        asked = decode(body, _requests, DECISIVE)
+        return Call(operation=self.operation, model=check_model(asked.model), body=body, output_cap=0)
+
+    def rewrite(self, call: Call, *, model: str, output_cap: int | None, cap_field: str, ask_usage: bool) -> bytes:
+        """Return the client's own bytes unless the model is an alias."""
+        del output_cap, cap_field, ask_usage
+        return change(call.body, {"model": model}) if model != call.model else call.body
+
+    def read_answer(self, body: bytes) -> Reading:
+        """Read the usage; servers of one's own may report completion tokens, which are 0."""
+        try:
+            block = _answers.decode(body).usage
+        except (msgspec.MsgspecError, RecursionError):
+            return NOTHING
+        return NOTHING if block is None else Reading(usage=usage_from(block, None))
+
+    def read_event(self, data: bytes) -> Reading:
+        """Embeddings have no events."""
+        del data
+        return NOTHING

@@ -1,0 +1,138 @@
+"""OpenAI's dialect: its errors and its usage figures. Shapes: openai-openapi and openai-python's types."""
+
+from typing import Annotated
+
+import msgspec
+
+from gateway.core.errors import GatewayError
+from gateway.core.usage import Usage, checked_usage
+
+TokenCap = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]
+
+# Wherever one of these stands, the size of the body does not bound its tokens.
+MEDIA_SIGNS = (b"image", b"input_file", b'"file"', b"audio", b"video", b"file_id")
+
+
+class Details(msgspec.Struct, gc=False):
+    """Parts of the prompt or of the answer; servers leave out or null what they do not count."""
+
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class UsageBlock(msgspec.Struct, gc=False):
+    """`usage` of chat, completions and embeddings (prompt, completion) and of responses (input, output)."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
+    input_tokens_details: Details | None = None
+    output_tokens_details: Details | None = None
+    prompt_cache_hit_tokens: int | None = None
+    num_cached_tokens: int | None = None
+
+
+_NO_DETAILS = Details()
+
+
+def usage_from(block: UsageBlock, service_tier: str | None) -> Usage:
+    """Map OpenAI's figures: details are parts of their totals, as in our own record.
+
+    `prompt_cache_hit_tokens` is DeepSeek's word and `num_cached_tokens` Mistral's. Gemini's compatible endpoint leaves
+    thinking out of the completion but not out of the total, so the total decides where it is larger.
+    """
+    prompt = block.prompt_tokens if block.prompt_tokens is not None else block.input_tokens or 0
+    completion = block.completion_tokens if block.completion_tokens is not None else block.output_tokens or 0
+    inside = block.prompt_tokens_details or block.input_tokens_details or _NO_DETAILS
+    outside = block.completion_tokens_details or block.output_tokens_details or _NO_DETAILS
+    cached = inside.cached_tokens
+    if cached is None:
+        cached = block.prompt_cache_hit_tokens if block.prompt_cache_hit_tokens is not None else block.num_cached_tokens
+    if block.total_tokens is not None:
+        completion = max(completion, block.total_tokens - prompt)
+    return checked_usage(
+        input_tokens=prompt,
+        cached_tokens=cached,
+        cache_write_tokens=inside.cache_write_tokens,
+        input_audio_tokens=inside.audio_tokens,
+        input_image_tokens=inside.image_tokens,
+        output_tokens=completion,
+        reasoning_tokens=outside.reasoning_tokens,
+        output_audio_tokens=outside.audio_tokens,
+        service_tier=None if service_tier in (None, "default", "auto") else service_tier,
+    )
+
+
+class OpenAI:
+    """How OpenAI's clients expect errors."""
+
+    name = "openai"
+
+    def error_body(self, error: GatewayError, _request_id: str) -> bytes:
+        """Render `{"error": {message, type, param, code}}`, all four always there."""
+        return msgspec.json.encode(
+            {"error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}}
+        )
+
+    def error_event(self, error: GatewayError, request_id: str) -> bytes:
+        """Render the error chunk on which the SDKs raise."""
+        return b"data: " + self.error_body(error, request_id) + b"\n\n"
+
+
+OPENAI = OpenAI()
+
+
+def is_text_only(body: bytes) -> bool:
+    """Tell whether the body's size in bytes bounds its tokens."""
+    # An escaped letter could hide a sign, and no client needs one.
+    return b"\\u00" not in body and not any(sign in body for sign in MEDIA_SIGNS)
+
+
+class _ErrorDetail(msgspec.Struct, gc=False):
+    """`error` of an error answer; servers put numbers into `code` too."""
+
+    type: str | None = None
+    code: str | int | None = None
+    message: str | None = None
+
+
+class _ErrorAnswer(msgspec.Struct, gc=False):
+    """An error answer."""
+
+    error: _ErrorDetail | None = None
+
+
+_errors = msgspec.json.Decoder(_ErrorAnswer)
+_OUR_BILL = frozenset(
+    {
+        "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
+        "project_spend_limit_exceeded", "organization_usage_limit_exceeded", "billing_not_active",
+    }
+)  # fmt: skip
+_ABOUT_A_KEY = ("api key", "api-key", "organization", "project", "permission", "country", "region", "billing", "access")
+
+
+def blames_our_account(status: int, body: bytes) -> bool:
+    """Tell whether a provider's error is about the gateway's key or bill, so that the caller can do nothing about it.
+
+    True for every 401 and 402, for a 429 of our own exhausted quota, and for a 403 that speaks of keys or permissions.
+    """
+    if status in (401, 402):
+        return True
+    if status not in (403, 429):
+        return False
+    try:
+        detail = _errors.decode(body).error or _ErrorDetail()
+    except (msgspec.MsgspecError, RecursionError):
+        return status == 403
+    if status == 429:
+        return detail.type == "insufficient_quota" or detail.code in _OUR_BILL
+    return any(word in (detail.message or "").lower() for word in _ABOUT_A_KEY) or not detail.message

@@ -1,0 +1,58 @@
+"""The first candidate that answers -> Reply. Retries live here, only while the provider cannot have seen the call."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gateway.core.errors import LoopDetected, UpstreamFailed
+from gateway.core.upstreams import Upstream
+from gateway.upstream.pool import Pool
+from gateway.upstream.reply import Reply
+
+HOP_HEADER = b"x-gateway-hop"
+_PASSED = frozenset(
+    {b"content-type", b"accept", b"anthropic-version", b"anthropic-beta", b"openai-beta", b"user-agent"}
+)
+_HOP = (HOP_HEADER, b"1")
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The upstream that answered, and its answer."""
+
+    upstream: Upstream
+    reply: Reply
+
+
+def outgoing_headers(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+    """Return the client's headers that the provider may see, and our hop header.
+
+    Raises LoopDetected for a request that came from a gateway like this one.
+    """
+    passed = [_HOP]
+    for header in headers:
+        if header[0] in _PASSED:
+            passed.append(header)
+        elif header[0] == HOP_HEADER:
+            raise LoopDetected("This request was sent by this gateway itself: an upstream's base URL points back here.")
+    return passed
+
+
+async def forward(
+    pool: Pool,
+    candidates: Sequence[Upstream],
+    method: str,
+    path: str,
+    headers: RawHeaders,
+    body_for: Callable[[Upstream], bytes],
+) -> Answered:
+    """Send to the first candidate that can be reached. Raises UpstreamFailed of the last one."""
+    for upstream in candidates[:-1]:
+        try:
+            return Answered(upstream, await pool.send(upstream, method, path, headers, body_for(upstream)))
+        except UpstreamFailed as failure:
+            if failure.sent:
+                raise
+    last = candidates[-1]
+    return Answered(last, await pool.send(last, method, path, headers, body_for(last)))

@@ -1,0 +1,112 @@
+"""Bytes seen -> what they say: usage reported by the provider, or the text to count when it reported none.
+
+A stream's bytes pass as they came, in whole events, but for two kinds: the usage chunk that the client did not ask for
+is dropped, and the event that ends the stream is held until the settlement is durable. An event is parsed only if one
+of its format's signs stands in it. The rest is kept, up to 64 KiB, and counted only when somebody asks.
+"""
+
+from collections.abc import Callable
+
+from gateway.core.call import Call, Reading, WireFormat
+from gateway.core.sse import EventBuffer, data_of, split_events
+from gateway.core.usage import Usage
+
+MOST_KEPT_BYTES = 64 * 1024
+
+CountText = Callable[[str], int]
+
+
+class Meter:
+    """Reads one stream. `hides_usage` drops usage-only events; `count` counts output text in tokens."""
+
+    __slots__ = (
+        "_buffer", "_count", "_counted", "_format", "_hides_usage", "_kept", "_kept_bytes", "_reported_at", "ended",
+        "error", "held", "object_id", "usage",
+    )  # fmt: skip
+
+    def __init__(self, wire_format: WireFormat, call: Call, *, asked_usage: bool, count: CountText) -> None:
+        self._format = wire_format
+        self._hides_usage = asked_usage and not call.wants_usage
+        self._count = count
+        self._buffer = EventBuffer()
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._counted = 0
+        self._reported_at = -1
+        self.usage: Usage | None = None
+        self.held = b""
+        self.ended = False
+        self.error = False
+        self.object_id: str | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take what came; return what the client may have of it now."""
+        whole = self._buffer.feed(chunk)
+        if not whole:
+            return b""
+        if self.ended:
+            self.held += whole
+            return b""
+        for sign in self._format.signs:
+            if sign in whole:
+                return self._read(whole)
+        self._keep(whole)
+        return whole
+
+    def finish(self) -> bytes:
+        """Return what was held back: the ending event and what came behind it. For a stream that ended in order."""
+        rest = self._buffer.rest()
+        if self.ended:
+            return self.held + rest
+        return self._read(rest) + self.held
+
+    def delivered(self) -> int:
+        """Return the output tokens that the client has been sent, by our count."""
+        self._count_kept()
+        return self._counted
+
+    def moved(self) -> int | None:
+        """Return the tokens delivered, None if nothing came since the last time."""
+        if self._reported_at == self._counted and not self._kept:
+            return None
+        self._reported_at = self.delivered()
+        return self._reported_at
+
+    def _read(self, whole: bytes) -> bytes:
+        """Look into the events that may say something; return those that pass."""
+        passing = []
+        for event in split_events(whole):
+            if self.ended:
+                self.held += event
+                continue
+            reading = self._format.read_event(data_of(event))
+            self._note(reading)
+            if reading.ends:
+                self.ended = True
+                self.held += event
+            elif not (reading.usage_only and self._hides_usage):
+                passing.append(event)
+                if reading.text:
+                    self._keep(event)
+        return passing[0] if len(passing) == 1 else b"".join(passing)
+
+    def _note(self, reading: Reading) -> None:
+        self.usage = reading.usage or self.usage
+        self.error = self.error or reading.error
+        self.object_id = reading.object_id or self.object_id
+
+    def _keep(self, events: bytes) -> None:
+        self._kept.append(events)
+        self._kept_bytes += len(events)
+        if self._kept_bytes > MOST_KEPT_BYTES:
+            self._count_kept()
+
+    def _count_kept(self) -> None:
+        if not self._kept:
+            return
+        events = split_events(b"".join(self._kept))
+        self._kept.clear()
+        self._kept_bytes = 0
+        text = "".join(self._format.read_event(data_of(event)).text for event in events)
+        if text:
+            self._counted += self._count(text)

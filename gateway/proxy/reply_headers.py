@@ -1,0 +1,73 @@
+"""The headers of an answer: the provider's, less what is not the client's business, and our own."""
+
+from collections.abc import Iterable, Sequence
+
+from gateway.core.errors import GatewayError
+from gateway.core.limits import TOKEN_METRICS, Metric, Standing, period_end
+from gateway.core.money import render_usd
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_DROPPED = frozenset(
+    {
+        # Hop by hop, or said again by us.
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-connection", b"te", b"trailer",
+        b"transfer-encoding", b"upgrade", b"content-length", b"date", b"server", b"x-request-id", b"request-id",
+        # About the team's account at the provider, or about the provider's own site.
+        b"set-cookie", b"openai-organization", b"openai-project", b"anthropic-organization-id", b"alt-svc",
+        b"strict-transport-security", b"x-should-retry",
+    }
+)  # fmt: skip
+_DROPPED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"access-control-", b"x-gateway-")
+
+
+def passed_headers(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """Return the provider's headers that the client may see."""
+    return [header for header in headers if header[0] not in _DROPPED and not header[0].startswith(_DROPPED_PREFIXES)]
+
+
+def limit_headers(standings: Sequence[Standing], now: float) -> RawHeaders:
+    """Return OpenAI's `x-ratelimit-*` for the tightest requests limit and the tightest tokens limit of the caller."""
+    headers: RawHeaders = []
+    for word, metrics in ((b"requests", frozenset({Metric.REQUESTS})), (b"tokens", TOKEN_METRICS)):
+        counted = [standing for standing in standings if standing.limit.metric in metrics]
+        if counted:
+            tightest = min(counted, key=lambda standing: standing.remaining)
+            headers += [
+                (b"x-ratelimit-limit-" + word, b"%d" % tightest.limit.amount),
+                (b"x-ratelimit-remaining-" + word, b"%d" % max(tightest.remaining, 0)),
+                (b"x-ratelimit-reset-" + word, _reset(tightest, now)),
+            ]
+    return headers
+
+
+def cost_header(cost_nano_usd: int | None) -> RawHeaders:
+    """Return what the call cost, in US dollars, where that is known."""
+    return [] if cost_nano_usd is None else [(b"x-gateway-cost-usd", render_usd(cost_nano_usd).encode())]
+
+
+def error_headers(error: GatewayError, body: bytes) -> RawHeaders:
+    """Return the headers of an error of ours."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if error.retry_after_seconds is not None:
+        milliseconds = max(int(error.retry_after_seconds * 1000), 1)
+        headers.append((b"retry-after", b"%d" % -(-milliseconds // 1000)))
+        headers.append((b"retry-after-ms", b"%d" % milliseconds))
+    if error.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return headers
+
+
+def _reset(standing: Standing, now: float) -> bytes:
+    """Render the time until the period ends as a Go duration, as OpenAI does: "59.3s", "6m0s", "71h30m0s"."""
+    end = period_end(standing.limit.interval, standing.period_start)
+    seconds = max(end - now, 0.0) if end is not None else 0.0
+    if seconds < 1:
+        return b"%dms" % int(seconds * 1000)
+    if seconds < 60:
+        return f"{seconds:.3f}".rstrip("0").rstrip(".").encode() + b"s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (b"%dh" % hours if hours else b"") + b"%dm%ds" % (minutes, rest)

@@ -1,0 +1,313 @@
+"""Settings: the environment for what differs per machine, a TOML file for upstreams, models and prices.
+
+Read once at start (the TOML again on SIGHUP) into frozen values; only `app.py` and the command line read them. Secrets
+come from the environment or from files that are named, never from the TOML itself.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from gateway.core.upstreams import Upstream
+
+MIN_ADMIN_KEY_LENGTH = 32
+MEBIBYTE = 1_048_576
+IGNORED = frozenset({"GATEWAY_TEST_POSTGRES_URL"})
+"""Read by the tests, not by the gateway."""
+
+
+class SettingsError(Exception):
+    """A setting that cannot be; the message names it and says what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting of one process. Sizes are in bytes, times in seconds."""
+
+    database_url: str
+    data_folder: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    admin_key: str | None = field(default=None, repr=False)
+    config_file: Path | None = None
+    migrates_at_start: bool = True
+    log_level: str = "info"
+    cors_origins: tuple[str, ...] = ("*",)
+    trusted_proxies: tuple[str, ...] = ()
+    max_body_bytes: int = 64 * MEBIBYTE
+    max_bodies_bytes: int = 512 * MEBIBYTE
+    on_disconnect: Literal["cancel", "drain"] = "cancel"
+    disconnect_drain_seconds: float = 60.0
+    drain_delay_seconds: float = 5.0
+    drain_timeout_seconds: float = 600.0
+    tls_certificate_file: str | None = None
+    tls_key_file: str | None = None
+    metrics_folder: Path | None = None
+    catalog: "CatalogSettings" = field(default_factory=lambda: CatalogSettings())
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return the texts that must never reach a log."""
+        keys = [upstream.api_key for upstream in self.catalog.upstreams]
+        return tuple(text for text in (*keys, self.admin_key) if text)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSettings:
+    """What SIGHUP reads again: upstreams, aliases, price overrides."""
+
+    upstreams: tuple[Upstream, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    prices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable: what it sets, how its text is read, what a reader of the README is told."""
+
+    name: str
+    field: str
+    parse: Callable[[str], object]
+    default: str
+    meaning: str
+
+
+def _whole(low: int, high: int, scale: int = 1) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text) * scale
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86_400:
+        raise ValueError("must be a number of seconds from 0 to 86400")
+    return seconds
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    return _choice("on", "off")(text) == "on"
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _admin_key(text: str) -> str:
+    if len(text) < MIN_ADMIN_KEY_LENGTH or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"must be {MIN_ADMIN_KEY_LENGTH} or more printable characters without spaces")
+    return text
+
+
+def _database_url(text: str) -> str:
+    if not text.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
+        raise ValueError("must begin with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+    return text
+
+
+VARIABLES = (
+    Variable("GATEWAY_DATABASE_URL", "database_url", _database_url, "SQLite in the data folder",
+             "`sqlite+aiosqlite:///...` for one process, `postgresql+asyncpg://...` for more"),
+    Variable("GATEWAY_DATA_DIR", "data_folder", Path, "data", "folder of the SQLite file and the spool"),
+    Variable("GATEWAY_HOST", "host", str, "127.0.0.1", "address to listen on"),
+    Variable("GATEWAY_PORT", "port", _whole(0, 65_535), "8080", "port to listen on"),
+    Variable("GATEWAY_WORKERS", "workers", _whole(1, 64), "1", "processes; more than one needs PostgreSQL"),
+    Variable("GATEWAY_ADMIN_KEY", "admin_key", _admin_key, "none",
+             "32 or more characters; becomes the first owner key of a database that has none"),
+    Variable("GATEWAY_CONFIG", "config_file", Path, "none", "the TOML file of upstreams, models and prices"),
+    Variable("GATEWAY_MIGRATE", "migrates_at_start", _switch, "on", "`off`: `serve` does not apply migrations"),
+    Variable("GATEWAY_LOG_LEVEL", "log_level", _choice("debug", "info", "warning", "error"), "info", "least level"),
+    Variable("GATEWAY_CORS_ORIGINS", "cors_origins", _list, "*", "web pages that may call, comma-separated"),
+    Variable("GATEWAY_TRUSTED_PROXIES", "trusted_proxies", _list, "none",
+             "addresses or networks whose X-Forwarded-For is believed"),
+    Variable("GATEWAY_MAX_BODY_MIB", "max_body_bytes", _whole(1, 1_024, MEBIBYTE), "64", "largest request body"),
+    Variable("GATEWAY_MAX_BODIES_MIB", "max_bodies_bytes", _whole(1, 65_536, MEBIBYTE), "512",
+             "request bodies in memory at once"),
+    Variable("GATEWAY_ON_DISCONNECT", "on_disconnect", _choice("cancel", "drain"), "cancel",
+             "when a client leaves: close the provider's connection, or read on for the exact figure"),
+    Variable("GATEWAY_DISCONNECT_DRAIN_SECONDS", "disconnect_drain_seconds", _seconds, "60",
+             "how long to read on; reasoning models always are"),
+    Variable("GATEWAY_DRAIN_DELAY_SECONDS", "drain_delay_seconds", _seconds, "5",
+             "how long requests are still accepted after SIGTERM"),
+    Variable("GATEWAY_DRAIN_TIMEOUT_SECONDS", "drain_timeout_seconds", _seconds, "600",
+             "how long running calls may take to end after that"),
+    Variable("GATEWAY_TLS_CERTIFICATE_FILE", "tls_certificate_file", str, "none", "PEM file, to serve HTTPS itself"),
+    Variable("GATEWAY_TLS_KEY_FILE", "tls_key_file", str, "none", "the certificate's private key"),
+)  # fmt: skip
+METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Set by the supervisor of several workers for its children."""
+
+
+class UpstreamTable(msgspec.Struct, forbid_unknown_fields=True):
+    """`[[upstreams]]` in the TOML file."""
+
+    name: str
+    provider: Literal["openai", "azure", "anthropic", "gemini"]
+    base_url: str
+    api_key_env: str | None = None
+    api_key_file: str | None = None
+    models: tuple[str, ...] = ("*",)
+    proxy_url: str | None = None
+    ca_file: str | None = None
+    stream_usage: bool = True
+    first_byte_seconds: float = 600
+    idle_seconds: float = 300
+    connect_seconds: float = 5
+    max_connections: int = 2000
+
+
+class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
+    """The whole TOML file."""
+
+    upstreams: list[UpstreamTable] = []
+    models: dict[str, str] = {}
+    prices: dict[str, dict[str, str]] = {}
+
+
+def load_settings(environment: Mapping[str, str]) -> Settings:
+    """Read the environment and the file that it names. Raises SettingsError."""
+    _check_names(environment)
+    values: dict[str, object] = {}
+    for variable in VARIABLES:
+        text = environment.get(variable.name, "").strip()
+        if text:
+            values[variable.field] = _parsed(variable, text)
+    folder = values.setdefault("data_folder", Path("data"))
+    values.setdefault("database_url", f"sqlite+aiosqlite:///{folder}/gateway.db")
+    if METRICS_FOLDER_VARIABLE in environment:
+        values["metrics_folder"] = Path(environment[METRICS_FOLDER_VARIABLE])
+    settings = Settings(catalog=load_catalog(environment), **values)  # type: ignore[arg-type] # each parsed above
+    if settings.workers > 1 and settings.database_url.startswith("sqlite"):
+        raise SettingsError("Several workers need PostgreSQL: SQLite serves one process. Set GATEWAY_DATABASE_URL.")
+    return settings
+
+
+def load_catalog(environment: Mapping[str, str]) -> CatalogSettings:
+    """Read upstreams, aliases and prices. Without upstreams in the file, the providers' own variables make them.
+
+    Raises SettingsError.
+    """
+    file = environment.get("GATEWAY_CONFIG", "").strip()
+    config = _read_file(Path(file)) if file else ConfigFile()
+    upstreams = tuple(_upstream(table, environment) for table in config.upstreams) or _from_environment(environment)
+    names = [upstream.name for upstream in upstreams]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"{file}: two upstreams are named `{name}`; give each a name of its own.")
+    return CatalogSettings(upstreams, config.models, config.prices)
+
+
+def _check_names(environment: Mapping[str, str]) -> None:
+    known = [variable.name for variable in VARIABLES]
+    for name in environment:
+        if name.startswith("GATEWAY_") and name not in known and name not in IGNORED:
+            raise SettingsError(f"The environment variable {name} is not one of the gateway's.{_nearest(name, known)}")
+
+
+def _parsed(variable: Variable, text: str) -> object:
+    try:
+        return variable.parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{variable.name} {error}.") from None
+
+
+def _read_file(path: Path) -> ConfigFile:
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), ConfigFile)
+    except OSError as error:
+        raise SettingsError(f"GATEWAY_CONFIG: {path} cannot be read: {error.strerror}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not TOML: {error}.") from None
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{path}: {error}.{_nearest_key(str(error))}") from None
+
+
+def _nearest_key(message: str) -> str:
+    if "unknown field" not in message:
+        return ""
+    known = [*ConfigFile.__struct_fields__, *UpstreamTable.__struct_fields__]
+    return _nearest(message.split("`")[1], known)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    return f" Did you mean {close[0]}?" if close else f" Known are: {', '.join(sorted(known))}."
+
+
+def _upstream(table: UpstreamTable, environment: Mapping[str, str]) -> Upstream:
+    if not table.base_url.startswith(("http://", "https://")) or any(mark in table.base_url for mark in "@?#"):
+        raise SettingsError(
+            f"Upstream `{table.name}`: base_url must be http:// or https:// without user, query or fragment."
+        )
+    return Upstream(
+        name=table.name,
+        provider=table.provider,
+        base_url=table.base_url.rstrip("/"),
+        api_key=_api_key(table, environment),
+        models=table.models,
+        proxy_url=table.proxy_url or None,
+        ca_file=table.ca_file or None,
+        stream_usage=table.stream_usage,
+        first_byte_seconds=table.first_byte_seconds,
+        idle_seconds=table.idle_seconds,
+        connect_seconds=table.connect_seconds,
+        max_connections=table.max_connections,
+    )
+
+
+def _api_key(table: UpstreamTable, environment: Mapping[str, str]) -> str:
+    if table.api_key_env:
+        key = environment.get(table.api_key_env, "").strip()
+        if not key:
+            raise SettingsError(f"Upstream `{table.name}`: the variable {table.api_key_env} is not set.")
+        return key
+    if table.api_key_file:
+        try:
+            return Path(table.api_key_file).read_text().strip()
+        except OSError as error:
+            raise SettingsError(
+                f"Upstream `{table.name}`: {table.api_key_file} cannot be read: {error.strerror}."
+            ) from None
+    return ""
+
+
+def _from_environment(environment: Mapping[str, str]) -> tuple[Upstream, ...]:
+    """Make one upstream per provider whose key is set, as the providers' own SDKs read these variables."""
+    made = []
+    for provider, prefix, base_url, models in (
+        ("anthropic", "ANTHROPIC", "https://api.anthropic.com", ("claude-*",)),
+        ("gemini", "GEMINI", "https://generativelanguage.googleapis.com", ("gemini-*",)),
+        ("openai", "OPENAI", "https://api.openai.com/v1", ("*",)),
+    ):
+        key = environment.get(f"{prefix}_API_KEY", "").strip()
+        if key:
+            table = UpstreamTable(
+                name=provider,
+                provider=provider,  # type: ignore[arg-type] # one of the three words above
+                base_url=environment.get(f"{prefix}_BASE_URL", "").strip() or base_url,
+                api_key_env=f"{prefix}_API_KEY",
+                models=models,
+            )
+            made.append(_upstream(table, environment))
+    return tuple(made)
