@@ -16,7 +16,6 @@ from gateway.store import admin_api_keys, api_keys, limit_opening, projects, use
 from gateway.store.admin_api_keys import AdminApiKey
 from gateway.store.api_keys import NewApiKey
 from gateway.store.engine import Database, is_sqlite, postgres_dsn, sqlite_path
-from gateway.store.migrate import upgrade
 from gateway.store.principals import Principals
 from tests.clock import SettableClock
 
@@ -56,8 +55,7 @@ class Team:
 
 @asynccontextmanager
 async def running_team(url: str) -> AsyncIterator[Team]:
-    """Make the team in an empty database."""
-    await upgrade(url)
+    """Make the team in a migrated, empty database."""
     database = Database(url)
     team = Team(url, database, Principals(database, Unheard()))
     try:
@@ -117,12 +115,19 @@ def call(
 
 async def settle(url: str, calls: Sequence[Settlement]) -> None:
     """Let the ledger charge calls, in one batch."""
+    async with ledger_on(url) as ledger:
+        await ledger.commit(Batch(settlements=list(calls)))
+
+
+@asynccontextmanager
+async def ledger_on(url: str) -> AsyncIterator[SqliteLedger | PostgresLedger]:
+    """The ledger's transactions on a database."""
     ledger = (
         SqliteLedger(sqlite_path(url), "test", lambda: NOW * 1_000_000)
         if is_sqlite(url)
         else PostgresLedger(postgres_dsn(url), "test", lambda: NOW * 1_000_000, lambda _cause: None)
     )
     try:
-        await ledger.commit(Batch(settlements=list(calls)))
+        yield ledger
     finally:
         await ledger.close()

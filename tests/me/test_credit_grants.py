@@ -73,8 +73,8 @@ async def test_credit_grants_include_the_first_and_the_last_second_of_both_days(
 async def test_credit_grants_show_the_budget_with_the_least_remaining(team: Team, client: httpx.AsyncClient) -> None:
     await team.settle(call("req_1", NOW, Figures(1, 1, cost_nano_usd=6_000_000_000)))
     await team.limit(10_000_000_000)
-    await team.limit(7_500_000_000, Scope.PROJECT, "proj_1", Interval.MONTH)
-    await team.limit(1, Scope.PROJECT, "proj_2", Interval.MONTH)
+    await team.limit(7_500_000_000, Scope.PROJECT, "proj_1")
+    await team.limit(1, Scope.PROJECT, "proj_2")
     await team.limit(1_000_000, Scope.USER, "user_1", Interval.MINUTE)
     assert (await client.get(URL)).json()["total_granted"] == 7.5
 

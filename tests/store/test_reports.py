@@ -4,12 +4,15 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import pytest
+from msgspec.structs import replace
 
-from gateway.ledger.entries import Figures, Settlement
+from gateway.core.limits import Demand
+from gateway.ledger.effects import Batch
+from gateway.ledger.entries import Figures, Grant, Reservation, Settlement, Source
+from gateway.store import revision
 from gateway.store.engine import Database
-from gateway.store.migrate import upgrade
 from gateway.store.reports import Dimension, Filter, Group, Line, Query, Sums, Width, buckets, lines, total, windows
-from tests.team import call, settle
+from tests.team import call, ledger_on, settle
 
 DAY = 86_400
 FIRST = 1_688_947_200  # 2023-07-10 00:00 UTC
@@ -99,7 +102,6 @@ def expected(calls: Iterable[Settlement], query: Query, matches: Callable[[Settl
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """An empty database."""
-    await upgrade(database_url)
     opened = Database(database_url)
     yield opened
     await opened.close()
@@ -160,6 +162,26 @@ async def test_report_of_failed_calls_alone_has_no_line_where_only_answers_are_a
     await settle(database_url, [call("req_1", FIRST, Figures(requests=1))])
     query = Query(Width.DAY, FIRST, END, columns=("succeeded", "input_tokens"))
     assert await report(database, query) == []
+
+
+@pytest.mark.parametrize("width", list(Width))
+async def test_report_of_a_call_that_was_swept_and_then_settled_is_its_settlement(
+    database: Database, database_url: str, width: Width
+) -> None:
+    late = call("req_1", 0, Figures(1, 1, 100, 40, output_tokens=9, cost_nano_usd=70))
+    reservation = Reservation(
+        "req_1", await database.read(revision.read), late.caller, late.subject, (), Demand(50, 20, 20), 50, 1, 1
+    )
+    async with ledger_on(database_url) as ledger:
+        (grant,) = await ledger.commit(Batch(reservations=[reservation]))
+        assert isinstance(grant, Grant)
+        late = replace(late, admitted_at_us=grant.admitted_at_us)
+        swept = replace(late, source=Source.SWEPT, figures=Figures(1, 1, 50, output_tokens=20, cost_nano_usd=90))
+        await ledger.commit(Batch(settlements=[swept]))
+        await ledger.commit(Batch(settlements=[late]))
+    start = grant.admitted_at_us // 1_000_000 // width * width
+    (line,) = await report(database, Query(width, start, start + width))
+    assert (line.start, line.sums) == (start, sums_of([late]))
 
 
 def test_buckets_come_whole_and_in_order_the_empty_ones_too() -> None:
