@@ -1,13 +1,13 @@
 """Whose key it is, what it may call and where its limits stand, read fresh."""
 
 import msgspec
-from sqlalchemy import Connection
 
 from gateway.core.limits import Metric
 from gateway.core.money import render_usd
 from gateway.me.endpoint import Asked, Reply, Services
 from gateway.store import api_keys, projects, standings
 from gateway.store.api_keys import ApiKey
+from gateway.store.engine import Connection
 from gateway.store.standings import LimitStanding
 
 

@@ -4,12 +4,12 @@ from datetime import date, timedelta
 from itertools import groupby
 
 import msgspec
-from sqlalchemy import Connection
 
 from gateway.core.errors import InvalidRequest
 from gateway.me.budget import Budget, read_budget
 from gateway.me.days import LAST_DAY, BadDaysError, midnight, read_days
 from gateway.me.endpoint import Asked, Reply, Services, usd
+from gateway.store.engine import Connection
 from gateway.store.reports import Dimension, Filter, Line, Query, Width, lines, total
 
 FOREVER = midnight(date(2100, 1, 1))

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from gateway.core.limits import Limit, Metric
 from gateway.core.money import NANO_PER_USD
 from gateway.store import standings
+from gateway.store.engine import Connection
 from gateway.store.principals import Principal
 from gateway.store.standings import LimitStanding
 

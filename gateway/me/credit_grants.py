@@ -1,12 +1,12 @@
 """What a key used in windows of 91 days, and of how much."""
 
 import msgspec
-from sqlalchemy import Connection
 
 from gateway.me.budget import Budget, read_budget
 from gateway.me.days import BadDaysError, Days, read_days, windows
 from gateway.me.endpoint import Asked, Reply, Services, usd
 from gateway.store import reports
+from gateway.store.engine import Connection
 from gateway.store.reports import Sums
 
 
