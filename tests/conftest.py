@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import databases
+from tests.gateway import RunningGateway, running_gateway
 from tests.provider import Provider, running_provider
 
 
@@ -28,3 +29,31 @@ async def database_url(database_template: str, tmp_path: Path) -> AsyncIterator[
     """The URL of a migrated, empty database of the test's own: SQLite, and PostgreSQL too when one answers."""
     async with databases.copied(database_template, tmp_path) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A migrated, empty SQLite database to copy from."""
+    with databases.template("sqlite", tmp_path_factory.mktemp("sqlite")) as url:
+        yield url
+
+
+@pytest.fixture
+async def sqlite_url(sqlite_template: str, tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of a SQLite database of the test's own: for what does not depend on the database."""
+    async with databases.copied(sqlite_template, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+async def gateway(sqlite_url: str, provider: Provider, tmp_path: Path) -> AsyncIterator[RunningGateway]:
+    """A whole gateway on SQLite in front of the scripted provider, see tests/gateway.py."""
+    async with running_gateway(sqlite_url, provider, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def any_gateway(database_url: str, provider: Provider, tmp_path: Path) -> AsyncIterator[RunningGateway]:
+    """The same on each kind of database."""
+    async with running_gateway(database_url, provider, tmp_path) as running:
+        yield running
