@@ -19,7 +19,7 @@ async def provider() -> AsyncIterator[Provider]:
 
 @pytest.fixture(scope="session", params=databases.kinds())
 def database_template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A migrated, empty database of each kind that answers, to copy from."""
+    """A migrated database of each kind that answers."""
     with databases.template(request.param, tmp_path_factory.mktemp("template")) as url:
         yield url
 
@@ -27,7 +27,7 @@ def database_template(request: pytest.FixtureRequest, tmp_path_factory: pytest.T
 @pytest.fixture
 async def database_url(database_template: str, tmp_path: Path) -> AsyncIterator[str]:
     """The URL of a migrated, empty database of the test's own: SQLite, and PostgreSQL too when one answers."""
-    async with databases.copied(database_template, tmp_path) as url:
+    async with databases.emptied(database_template, tmp_path) as url:
         yield url
 
 
@@ -41,7 +41,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 async def sqlite_url(sqlite_template: str, tmp_path: Path) -> AsyncIterator[str]:
     """The URL of a SQLite database of the test's own: for what does not depend on the database."""
-    async with databases.copied(sqlite_template, tmp_path) as url:
+    async with databases.emptied(sqlite_template, tmp_path) as url:
         yield url
 
 
