@@ -1,13 +1,14 @@
 """The database as administration and reports use it: `read` and `change`, each given a plain function of a connection.
 
-The functions of this shelf are synchronous and take the connection first, so that one text serves SQLite and PostgreSQL,
-the server and the command line. On SQLite a server's changes run on the ledger's one writing connection; reads have
-connections of their own, in threads, that cannot write. Every change bumps the revision in its own transaction.
+The functions of this shelf are synchronous and take the connection first, so that one text serves SQLite and
+PostgreSQL, the server and the command line. On SQLite a server's changes run on the ledger's one writing connection;
+reads have connections of their own, in threads, that cannot write. Every change bumps the revision in its transaction.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -25,6 +26,8 @@ T = TypeVar("T")
 READERS = 4
 POOL_SECONDS = 3.0
 LOCK_SECONDS = 5.0
+BUSY = frozenset({"40001", "40P01", "53300", "55P03", "57014"})
+"""PostgreSQL's codes for what may succeed later: serialization, deadlock, connections, lock and statement timeouts."""
 MESSAGE = "The gateway's database is not available; try again shortly."
 
 
@@ -53,15 +56,9 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run work that changes nothing. Raises ServiceUnavailable when the database is away."""
-        try:
+        with unavailable_when_away():
             async with self._engine.connect() as connection:
                 return await connection.run_sync(work)
-        except (OSError, TimeoutError, PoolTimeout, InterfaceError, OperationalError) as error:
-            raise ServiceUnavailable(MESSAGE) from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise ServiceUnavailable(MESSAGE) from error
-            raise
 
     async def change(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction and bump the revision with it; whatever it raises undoes all of it.
@@ -78,24 +75,28 @@ class Database:
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction without a new revision: what no cached key or limit depends on."""
-        try:
+        with unavailable_when_away():
             if self._sqlite is not None:
                 return await self._sqlite.write(work)
             async with self._engine.begin() as connection:
                 return await connection.run_sync(work)
-        except (
-            OSError,
-            TimeoutError,
-            PoolTimeout,
-            InterfaceError,
-            OperationalError,
-            sqlite3.OperationalError,
-        ) as error:
-            raise ServiceUnavailable(MESSAGE) from error
 
     async def close(self) -> None:
         """Let all connections go."""
         await self._engine.dispose()
+
+
+@contextmanager
+def unavailable_when_away() -> Iterator[None]:
+    """Raise ServiceUnavailable for what says that the database is in trouble, not that our statement is."""
+    try:
+        yield
+    except (OSError, TimeoutError, PoolTimeout, InterfaceError, OperationalError, sqlite3.OperationalError) as error:
+        raise ServiceUnavailable(MESSAGE) from error
+    except DBAPIError as error:
+        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in BUSY:
+            raise ServiceUnavailable(MESSAGE) from error
+        raise
 
 
 class SqliteWriter:
