@@ -1,9 +1,113 @@
-"""The `gateway` command: decides which command group a command line means."""
+"""The `gateway` command: which command a command line means, and what its failures are told like.
+
+Only the chosen command's module is imported, because `serve` must be ready in under a second. Each module has
+`add_arguments(parser)`, which sets `run` to a function of the parsed arguments that returns the exit code.
+
+Exit codes: 0 done, 1 what was asked for failed or is off, 2 wrong usage, 3 cannot start.
+"""
 
 import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from gateway.cli.failures import CommandError, Exit
+from gateway.core.errors import GatewayError
+from gateway.settings import SettingsError
 
 
-def main() -> int:
-    """Run the command of `sys.argv`. Returns the process's exit code."""
-    argparse.ArgumentParser(prog="gateway", description="An LLM gateway for a team.").parse_args()
-    return 0
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One word after `gateway`, and the module of this package that does it."""
+
+    name: str
+    module: str
+    summary: str
+
+
+COMMANDS = (
+    Command("quickstart", "quickstart", "try it out: a database, a project, a key, a curl line; then serve"),
+    Command("serve", "serve", "serve, for operation: strict about what is missing"),
+    Command("migrate", "migrate", "bring the database's schema up to date"),
+    Command("doctor", "doctor", "check settings, database, upstreams and data files"),
+    Command("projects", "projects", "teams: list, create, archive"),
+    Command("users", "users", "people: list, create, disable, enable"),
+    Command("keys", "keys", "API keys: list, show, create, rotate, disable, enable, delete"),
+    Command("limits", "limits", "limits and budgets: list, create, set, delete"),
+    Command("admin-keys", "admin_keys", "keys that administer: list, create, delete"),
+    Command("usage", "usage", "what was used: a table and a bar per day"),
+    Command("audit", "audit", "check the ledger's invariants"),
+    Command("prices", "prices", "the price table (for developers)"),
+)
+DESCRIPTION = """\
+An LLM gateway for a team: a key per person and service, exact limits, every call on a durable ledger.
+
+first steps:
+  gateway quickstart                      try it, with nothing configured
+  gateway migrate                         for operation: make the database,
+  gateway admin-keys create --name ops    then the first owner key,
+  gateway serve                           then serve"""
+EPILOG = """\
+Settings are environment variables (GATEWAY_PORT, GATEWAY_DATABASE_URL, OPENAI_API_KEY ...), see README.md.
+Data commands work on the database directly, with or without a running server, which sees each change on its next call.
+
+exit codes: 0 done, 1 failed or off, 2 wrong usage, 3 cannot start"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line, by default the process's own. Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(words).parse_args(words)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except CommandError as failure:
+        return _told(str(failure), failure.exit_code)
+    except SettingsError as error:
+        return _told(str(error), Exit.CANNOT_START)
+    except argparse.ArgumentTypeError as error:
+        return _told(str(error), Exit.WRONG_USAGE)
+    except GatewayError as error:
+        return _told(error.message, Exit.WRONG_USAGE if error.status == 400 else Exit.FAILED)
+    except KeyboardInterrupt:
+        return _told("Interrupted.", 130)
+    except BrokenPipeError:
+        # The reader (`| head`) has what it wanted; the interpreter must not fail on flushing the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _told(message: str, exit_code: int) -> int:
+    print(f"gateway: {message}", file=sys.stderr)
+    return exit_code
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Return a parser that knows all commands by name and the arguments of the one that is meant."""
+    parser = Parser(prog="gateway", description=DESCRIPTION, epilog=EPILOG, formatter_class=HelpFormatter)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands", required=True)
+    meant = next((word for word in words if not word.startswith("-")), None)
+    for command in COMMANDS:
+        child = commands.add_parser(command.name, help=command.summary, description=f"{command.summary.capitalize()}.")
+        if command.name == meant:
+            importlib.import_module(f"gateway.cli.{command.module}").add_arguments(child)
+    return parser
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Leaves our line breaks alone, and room for our longest words beside what they mean."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, then where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with 2, wrong usage."""
+        self.exit(Exit.WRONG_USAGE, f"gateway: {message}\nTry `{self.prog} --help`.\n")

@@ -143,6 +143,15 @@ def get(connection: Connection, project_id: str, id: str) -> ApiKey:
     return _api_key(row)
 
 
+def project_of(connection: Connection, id: str) -> str:
+    """Return the id of the project that a key belongs to. Raises NotFound."""
+    query = select(api_key.c.project_id).where(api_key.c.id == id, api_key.c.deleted_at.is_(None))
+    project_id: str | None = connection.execute(query).scalar_one_or_none()
+    if project_id is None:
+        raise NotFound(f"There is no API key {id}.", code="not_found", param="api_key_id")
+    return project_id
+
+
 def page(connection: Connection, project_id: str, cursor: Cursor, *, with_access: bool | None = None) -> Page[ApiKey]:
     """Return one page of a project's keys, of holders with or without access if that is asked. Raises NotFound."""
     projects.get(connection, project_id)

@@ -1,0 +1,41 @@
+"""What data commands print: tables for people, JSON for programs."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+UNWRAPPED_WIDTH = 1_000
+"""Columns of a table that goes into a pipe or a file: whoever cuts or greps lines wants them whole."""
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document, indented."""
+    print(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """Print rows under their columns' names, those in `right` aligned to the right. None prints as a dash."""
+    from rich.console import Console  # noqa: PLC0415 - 50 ms that --json and the serving commands save
+    from rich.table import Table  # noqa: PLC0415 - as above
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(cell, row))
+    width = None if sys.stdout.isatty() else UNWRAPPED_WIDTH
+    Console(width=width, markup=False, highlight=False, emoji=False).print(table)
+
+
+def cell(value: object) -> str:
+    """Return a value as a table has it. What could steer a terminal is shown as a question mark."""
+    if value is None:
+        return "-"
+    return "".join(character if character.isprintable() else "?" for character in str(value))
+
+
+def moment(unix_seconds: int | None) -> str | None:
+    """Return a time for people, in UTC."""
+    return None if unix_seconds is None else f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%d %H:%M}"
