@@ -54,7 +54,7 @@ class Embeddings:
             block = _answers.decode(body).usage
         except (msgspec.MsgspecError, RecursionError):
             return NOTHING
-        return NOTHING if block is None else Reading(usage=usage_from(block, None))
+        return Reading(usage=usage_from(block, None) if block is not None else None)
 
     def read_event(self, data: bytes) -> Reading:
         """Embeddings have no events."""

@@ -8,7 +8,7 @@ import asyncio
 
 from starlette.types import Send
 
-from gateway.core.call import WireFormat
+from gateway.core.call import NOTHING, WireFormat
 from gateway.core.errors import UpstreamFailed
 from gateway.dialects.openai import blames_our_account
 from gateway.ledger.entries import Outcome
@@ -87,7 +87,7 @@ class Relay:
         reading = self._format.read_answer(body)
         exchange.usage, exchange.object_id = reading.usage, reading.object_id
         if reading.usage is None:
-            exchange.answer_text = reading.text or body.decode(errors="replace")
+            exchange.answer_text = body.decode(errors="replace") if reading is NOTHING else reading.text
         await settle(self._till, exchange)
         headers = [
             *passed_headers(reply.headers),

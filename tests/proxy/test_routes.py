@@ -1,0 +1,243 @@
+"""What is served and what is not, and what is true of every URL of the data plane."""
+
+import asyncio
+import json
+
+import openai
+import pytest
+
+from gateway.core.upstreams import Upstream
+from gateway.settings import CatalogSettings
+from tests.events import JSON
+from tests.gateway import MODEL, RunningGateway, bearer, chat_body, running_gateway
+from tests.provider import Provider
+
+MODELS = json.dumps(
+    {"object": "list", "data": [{"id": name, "object": "model", "created": 1, "owned_by": "them"} for name in
+                                ("gpt-4o", "gpt-4o-mini", "o3", "org/own-model")]}
+).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", "/v1/chat/completions"),
+        ("PUT", "/v1/chat/completions"),
+        ("DELETE", "/v1/chat/completions"),
+        ("POST", "/v1/chat/completions/"),
+        ("POST", "/v1/chat/completions/x"),
+        ("POST", "/chat/completions"),
+        ("POST", "/openai/openai/v1/chat/completions"),
+        ("POST", "//v1/chat/completions"),
+        ("POST", "/v1/../v1/chat/completions"),
+        ("POST", "/v1/models"),
+        ("POST", "/v1/responses/resp_1"),
+        ("GET", "/v1/responses"),
+        ("GET", "/v1/responses/resp_1/cancel"),
+        ("GET", "/v1/responses/resp_1/nothing"),
+        ("GET", "/v1/files"),
+        ("POST", "/v1/fine_tuning/jobs"),
+        ("POST", "/v1/assistants"),
+        ("GET", "/openai/v1/vector_stores"),
+        ("POST", "/v1/realtime/sessions"),
+        ("OPTIONS", "/v1/chat/completions"),
+    ],
+)
+async def test_route_that_is_not_in_the_table_is_not_served(gateway: RunningGateway, method: str, path: str) -> None:
+    key = await gateway.key()
+    request = f"{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: 2\r\n\r\n{{}}"
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(request.encode())
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    assert head.startswith("HTTP/1.1 404")
+    length = int(next(line for line in head.splitlines() if line.startswith("content-length")).split(":")[1])
+    body = json.loads(await reader.readexactly(length))
+    writer.close()
+    assert body["error"]["code"] == "route_not_served"
+    assert body["error"]["type"] == "invalid_request_error"
+    assert "x-request-id" in head
+
+
+async def test_websocket_upgrade_is_not_served(gateway: RunningGateway) -> None:
+    key = await gateway.key()
+    headers = bearer(key) | {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    refused = await gateway.http.get("/v1/realtime?model=gpt-4o-realtime", headers=headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "route_not_served")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/responses/%2e%2e"),
+        ("GET", "/v1/responses/..%2fmodels"),
+        ("GET", "/v1/responses/%2e%2e%2fmodels"),
+        ("DELETE", "/v1/responses/resp_1%3Fx"),
+        ("DELETE", "/v1/responses/resp_1%00"),
+        ("GET", "/v1/responses/resp_1%0d%0aX:%20y"),
+        ("GET", "/v1/responses/resp_1%252f.."),
+    ],
+)
+async def test_path_that_tries_to_climb_reaches_no_provider(gateway: RunningGateway, method: str, path: str) -> None:
+    key = await gateway.key()
+    refused = await gateway.http.request(method, path, headers=bearer(key))
+    assert refused.status_code == 404
+    assert refused.json()["error"]["code"] in ("route_not_served", "not_found", None)
+    assert gateway.provider.requests == []
+
+
+async def test_query_that_tries_to_split_the_request_is_refused(gateway: RunningGateway) -> None:
+    key = await gateway.key()
+    refused = await gateway.http.get("/v1/responses/resp_1?a=%0d%0ab<>", headers=bearer(key))
+    assert refused.status_code in (400, 404)
+    assert gateway.provider.requests == []
+
+
+@pytest.mark.parametrize("host", ["x/?", "x/v1/organization", "x#", "x@y", "[::1", ""])
+async def test_host_header_with_a_path_changes_nothing(gateway: RunningGateway, host: str) -> None:
+    gateway.provider.chat("Hello")
+    answer = await gateway.chat(await gateway.key())
+    assert answer.status_code == 200
+    answer = await gateway.post(await gateway.key(), "/v1/chat/completions", chat_body(), host=host)
+    assert answer.status_code in (200, 400)
+    refused = await gateway.http.get("/v1/organization/projects", headers={"host": host, **bearer(await gateway.key())})
+    assert refused.status_code in (400, 403)
+
+
+async def test_models_are_those_the_key_may_call(gateway: RunningGateway) -> None:
+    gateway.provider.answer(200, JSON, MODELS)
+    client = gateway.openai(await gateway.key(models=["gpt-4o*", "org/*"]))
+    listed = [model.id async for model in await client.models.list()]
+    assert listed == ["gpt-4o", "gpt-4o-mini", "org/own-model"]
+    assert (await client.models.retrieve("gpt-4o")).owned_by == "them"
+    assert (await client.models.retrieve("org/own-model")).id == "org/own-model"
+    with pytest.raises(openai.NotFoundError) as raised:
+        await client.models.retrieve("o3")
+    assert raised.value.code == "model_not_found"
+    under_prefix = gateway.openai(await gateway.key(), prefix="/openai")
+    assert len((await under_prefix.models.list()).data) == 4
+
+
+async def test_models_without_a_key_are_refused(gateway: RunningGateway) -> None:
+    refused = await gateway.http.get("/v1/models")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+async def test_request_that_came_from_a_gateway_is_refused_as_a_loop(gateway: RunningGateway) -> None:
+    gateway.provider.chat("Hello")
+    key = await gateway.key()
+    await gateway.chat(key)
+    hop = dict((await gateway.provider.request()).headers)
+    ours = {name: value for name, value in hop.items() if name.startswith("x-gateway")}
+    assert ours
+    refused = await gateway.post(key, "/v1/chat/completions", chat_body(), **ours)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (508, "loop_detected")
+    assert refused.headers["x-should-retry"] == "false"
+    assert len(await gateway.usage()) == 1
+
+
+async def test_alias_is_called_by_its_name_and_both_are_on_the_ledger(
+    sqlite_url: str, provider: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    provider.chat("Hello")
+    catalog = CatalogSettings(aliases={"fast": MODEL})
+    folder = tmp_path_factory.mktemp("alias")
+    async with running_gateway(sqlite_url, provider, folder, catalog=catalog) as gateway:
+        body = b'{ "messages":[{"role":"user","content":"\\u00e9 \xc3\xa9"}],\n"model" : "fast", "temperature": 1.0e0}'
+        answer = await gateway.post(await gateway.key(), "/v1/chat/completions", body)
+        assert answer.status_code == 200
+        sent = (await provider.request()).body
+        assert json.loads(sent) == json.loads(body) | {"model": MODEL}
+        assert b'[{"role":"user","content":"\\u00e9 \xc3\xa9"}]' in sent and b"1.0e0" in sent
+        row = await gateway.charged()
+        assert (row.model, row.requested_model) == (MODEL, "fast")
+
+
+async def test_request_ids_are_ours_on_every_answer_and_the_clients_own_is_kept(gateway: RunningGateway) -> None:
+    gateway.provider.chat("Hello")
+    key = await gateway.key()
+    answer = await gateway.post(key, "/v1/chat/completions", chat_body(), **{"x-request-id": "mine-1"})
+    refused = await gateway.http.get("/nothing")
+    row = await gateway.charged()
+    assert answer.headers["x-request-id"] == row.request_id and row.client_request_id == "mine-1"
+    assert refused.headers["x-request-id"].startswith("req_")
+    assert answer.headers["x-gateway-cost-usd"] == "0.0000045"
+
+
+async def test_preflight_is_answered_without_a_key(gateway: RunningGateway) -> None:
+    asked = {
+        "origin": "https://app.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type,x-stainless-os",
+    }
+    answer = await gateway.http.options("/v1/chat/completions", headers=asked)
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "x-stainless-os" in answer.headers["access-control-allow-headers"]
+    gateway.provider.chat("Hello")
+    page = await gateway.post(
+        await gateway.key(), "/v1/chat/completions", chat_body(), origin="https://app.example"
+    )
+    assert page.headers.get_list("access-control-allow-origin") == ["*"]
+    assert "x-ratelimit-limit-requests" in page.headers["access-control-expose-headers"]
+
+
+async def test_outbound_headers_are_the_providers_key_and_nothing_of_the_clients(gateway: RunningGateway) -> None:
+    gateway.provider.chat("Hello")
+    key = await gateway.key()
+    headers = {
+        "cookie": "a=b",
+        "openai-organization": "org-1",
+        "openai-project": "proj-1",
+        "x-forwarded-for": "10.0.0.1",
+        "openai-beta": "x=1",
+        "x-stainless-os": "Linux",
+        "user-agent": "mine/1",
+    }
+    await gateway.post(key, "/v1/chat/completions", chat_body(), **headers)
+    sent = await gateway.provider.request()
+    assert sent.header("authorization") == "Bearer sk-provider-0123456789abcdef"
+    assert sent.header("openai-beta") == "x=1" and sent.header("user-agent") == "mine/1"
+    for name in ("cookie", "openai-organization", "openai-project", "x-forwarded-for", "x-stainless-os", "x-api-key"):
+        assert sent.header(name) is None
+    assert key not in str(sent.headers)
+
+
+async def test_inbound_headers_leave_the_providers_own_affairs_out(gateway: RunningGateway) -> None:
+    headers = {
+        **JSON,
+        "set-cookie": "__cf_bm=1",
+        "openai-organization": "org-1",
+        "x-ratelimit-limit-requests": "9999",
+        "openai-processing-ms": "12",
+        "connection": "keep-alive",
+        "x-request-id": "req_theirs",
+    }
+    gateway.provider.answer(200, headers, b'{"choices":[]}')
+    answer = await gateway.chat(await gateway.key())
+    assert answer.headers["openai-processing-ms"] == "12"
+    for name in ("set-cookie", "openai-organization", "x-ratelimit-limit-requests"):
+        assert name not in answer.headers
+    assert answer.headers["x-request-id"].startswith("req_") and answer.headers["x-request-id"] != "req_theirs"
+    assert (await gateway.charged()).upstream_request_id == "req_theirs"
+
+
+async def test_second_upstream_takes_the_call_when_the_first_cannot_be_reached(
+    sqlite_url: str, provider: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    provider.chat("Hello")
+    spare = Upstream("spare", "openai", provider.base_url, "sk-spare-0123456789")
+    catalog = CatalogSettings(upstreams=(spare,))
+    folder = tmp_path_factory.mktemp("spare")
+
+    def nowhere(main: Upstream) -> Upstream:
+        return Upstream(main.name, main.provider, "http://127.0.0.1:1/v1", main.api_key)
+
+    async with running_gateway(sqlite_url, provider, folder, upstream=nowhere, catalog=catalog) as gateway:
+        assert (await gateway.chat(await gateway.key())).status_code == 200
+        assert (await gateway.charged()).upstream == "spare"
