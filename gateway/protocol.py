@@ -20,6 +20,7 @@ import struct
 import termios
 from asyncio import AbstractEventLoop, Transport
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -31,6 +32,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from gateway.core.extensions import DISCONNECT
 from gateway.sources import new_request_id
 
 _RARE_HEADERS = frozenset((b"expect", b"transfer-encoding"))
@@ -99,6 +101,54 @@ class _Refusal(Exception):  # noqa: N818 - a decision that leaves a parser callb
         self.status = status
 
 
+class JoiningTransport:
+    """A transport that holds the head of an answer until the first bytes of its body, so that both leave in one write.
+
+    A head whose body is late leaves at the loop's next turn. One system call less per answer, the dearest part of it.
+    """
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        self._write = transport.write
+        self._close = transport.close
+        self._write_eof = transport.write_eof
+        self._loop = loop
+        self._head: bytes | None = None
+        self.abort = transport.abort
+        self.can_write_eof = transport.can_write_eof
+        self.get_extra_info = transport.get_extra_info
+        self.get_write_buffer_size = transport.get_write_buffer_size
+        self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+        self.set_protocol = transport.set_protocol
+
+    def write(self, data: bytes) -> None:
+        """Write, or hold what begins like an answer."""
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._write(head + data)
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._write(data)
+
+    def write_eof(self) -> None:
+        """End our half of the connection once all is written."""
+        self._flush()
+        self._write_eof()
+
+    def close(self) -> None:
+        """Close once all is written."""
+        self._flush()
+        self._close()
+
+    def _flush(self) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._write(head)
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, bounded. `deadline` is when what we wait for from the client must have come, inf for nothing.
 
@@ -125,9 +175,17 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deaf = False  # what still arrives is thrown away
         self._unsent = (0, 0)  # bytes in our buffer and in the kernel's at the last sweep
         self._stalled_since = 0.0
+        self._gone = False
+        self._when_gone: Callable[[], None] | None = None
+
+    def when_gone(self, callback: Callable[[], None] | None) -> None:
+        """Have `callback` called once the client has left, perhaps now; None takes it back."""
+        self._when_gone = callback
+        if callback is not None and self._gone:
+            callback()
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(Transport, JoiningTransport(transport, self.loop)))
         self.deadline = self.guard.now + self.guard.bounds.header_seconds
         if self.client is None:
             return
@@ -142,6 +200,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self.guard.release(self._address)
             self._address = None
         super().connection_lost(exc)
+        self._gone = True
+        if self._when_gone is not None:
+            self._when_gone()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -182,6 +243,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self.url.startswith(b"/") or b"#" in self.url:
             raise _Refusal(400)
         super().on_headers_complete()
+        self.scope["extensions"] = cast(dict[str, dict[object, object]], {DISCONNECT: self})  # what the endpoint watches its client by
         self._in_headers = False
         self.deadline = self.guard.now + bounds.body_grace_seconds
         if self.guard.draining or self.parser.should_upgrade():

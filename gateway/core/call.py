@@ -1,20 +1,21 @@
 """A call as its dialect understood it: only the fields that the gateway acts on, beside the client's own bytes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from gateway.core.errors import GatewayError
 from gateway.core.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """What the client asked for.
 
     `output_cap` is the client's own cap of one choice, None when it set none; `cap_field` the field that it used.
     `text_only` says that the body's size bounds its tokens: no images, files, audio or references in it.
-    `stores` says that the answer will stay at the provider under its id. `is_free` calls look at what was paid for already. `references` are ids of things at the provider that the body names, which must be the caller's own.
+    `references` are ids of things at the provider that the call names, which must be the caller's own. `stores` says
+    that the answer will stay at the provider under its id. `is_free` calls look at what was paid for already.
     """
 
     operation: str
@@ -34,8 +35,7 @@ class Call:
     query: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What an answer, or one event of a stream, tells the gateway.
 
     `usage` is the provider's figures; `usage_only` marks an event that carries nothing else; `ends` the event after

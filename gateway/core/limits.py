@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+import msgspec
+
 from gateway.core.money import PICO_PER_NANO
 
 MINUTE_SECONDS = 60
@@ -115,8 +117,7 @@ def period_end(interval: Interval | None, start_seconds: int) -> int | None:
             return period_start(interval, int(inside_next.timestamp()))
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """The most that one call may use, before the provider is asked.
 
     `output_tokens` is the cap of one choice times `choices`. Rates are the dearest pico-USD per token that the request
@@ -157,8 +158,7 @@ def hold_amount(limit: Limit, demand: Demand) -> int:
     return amount_of(limit.metric, demand.input_tokens, output, demand)
 
 
-@dataclass(slots=True)
-class Standing:
+class Standing(msgspec.Struct):
     """A limit's counter in the current period, as the running transaction sees it."""
 
     limit: Limit
@@ -210,8 +210,7 @@ class Refusal:
         return max(end - now, 0.001)
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """The decision for one call.
 
     `amounts` go with the standings in their order and are empty when refused. `output_cap` is the cap of one choice

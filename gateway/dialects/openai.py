@@ -92,8 +92,11 @@ OPENAI = OpenAI()
 
 def is_text_only(body: bytes) -> bool:
     """Tell whether the body's size in bytes bounds its tokens."""
+    for sign in MEDIA_SIGNS:
+        if sign in body:
+            return False
     # An escaped letter could hide a sign, and no client needs one.
-    return b"\\u00" not in body and not any(sign in body for sign in MEDIA_SIGNS)
+    return b"\\u00" not in body
 
 
 class _ErrorDetail(msgspec.Struct, gc=False):

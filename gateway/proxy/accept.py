@@ -1,8 +1,8 @@
 """Read the body, then parse it -> Call. Caps are checked by Content-Length first and by what really comes after."""
 
 import re
-from dataclasses import replace
 
+from msgspec.structs import replace
 from starlette.types import Receive, Scope
 
 from gateway.core.call import Call, WireFormat

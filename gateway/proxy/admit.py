@@ -84,7 +84,10 @@ async def admit(
 
 def binding(principal: Principal, call: Call, route: Route) -> tuple[Limit, ...]:
     """Return the limits that bind the call, by the model's name or its alias."""
-    if all(limit.models is None for limit in principal.limits):
+    for limit in principal.limits:
+        if limit.models is not None:
+            break
+    else:
         return principal.limits
     return tuple(limit for limit in principal.limits if limit.binds(route.model) or limit.binds(call.model))
 

@@ -110,7 +110,7 @@ class Endpoint:
         found = exchange.route = route(call, house.catalog(), self._format.dialect.name, pinned)
         if not call.is_free:
             await self._check_allowed(exchange, key_text, call, found, now)
-        watch = Watch(receive)
+        watch = Watch(scope)
         house.running.add(watch)
         try:
             await self._admitted(exchange, relay, key_text, headers, now)

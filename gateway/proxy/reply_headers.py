@@ -28,17 +28,28 @@ def passed_headers(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
 
 def limit_headers(standings: Sequence[Standing], now: float) -> RawHeaders:
     """Return OpenAI's `x-ratelimit-*` for the tightest requests limit and the tightest tokens limit of the caller."""
+    requests: Standing | None = None
+    tokens: Standing | None = None
+    for standing in standings:
+        if standing.limit.metric is Metric.REQUESTS:
+            if requests is None or standing.remaining < requests.remaining:
+                requests = standing
+        elif standing.limit.metric in TOKEN_METRICS and (tokens is None or standing.remaining < tokens.remaining):
+            tokens = standing
     headers: RawHeaders = []
-    for word, metrics in ((b"requests", frozenset({Metric.REQUESTS})), (b"tokens", TOKEN_METRICS)):
-        counted = [standing for standing in standings if standing.limit.metric in metrics]
-        if counted:
-            tightest = min(counted, key=lambda standing: standing.remaining)
-            headers += [
-                (b"x-ratelimit-limit-" + word, b"%d" % tightest.limit.amount),
-                (b"x-ratelimit-remaining-" + word, b"%d" % max(tightest.remaining, 0)),
-                (b"x-ratelimit-reset-" + word, _reset(tightest, now)),
-            ]
+    if requests is not None:
+        headers += _limit_headers(b"requests", requests, now)
+    if tokens is not None:
+        headers += _limit_headers(b"tokens", tokens, now)
     return headers
+
+
+def _limit_headers(word: bytes, standing: Standing, now: float) -> RawHeaders:
+    return [
+        (b"x-ratelimit-limit-" + word, b"%d" % standing.limit.amount),
+        (b"x-ratelimit-remaining-" + word, b"%d" % max(standing.remaining, 0)),
+        (b"x-ratelimit-reset-" + word, _reset(standing, now)),
+    ]
 
 
 def cost_header(cost_nano_usd: int | None) -> RawHeaders:

@@ -1,9 +1,11 @@
-"""One watcher per call: it reads `receive()` until the client has left, then interrupts whoever serves it."""
+"""One watch per call: when the client has left, or the drain is over, it interrupts the coroutine that serves it."""
 
 import asyncio
 from enum import Enum
 
-from starlette.types import Receive
+from starlette.types import Scope
+
+from gateway.core.extensions import DISCONNECT, Connection
 
 
 class Reason(Enum):
@@ -16,23 +18,22 @@ class Reason(Enum):
 class Watch:
     """Interrupts its owner, the task that made it, by cancelling it; `reason` then says why. Idempotent."""
 
-    __slots__ = ("_owner", "_task", "reason")
+    __slots__ = ("_connection", "_owner", "reason")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, scope: Scope) -> None:
         owner = asyncio.current_task()
         assert owner is not None
         self._owner = owner
         self.reason: Reason | None = None
-        self._task = asyncio.get_running_loop().create_task(self._wait(receive))
+        self._connection: Connection = scope["extensions"][DISCONNECT]
+        self._connection.when_gone(self._on_gone)
 
-    async def _wait(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    def _on_gone(self) -> None:
         self.interrupt(Reason.CLIENT_LEFT)
 
     def interrupt(self, reason: Reason) -> None:
         """Cancel the owner, once."""
-        if self.reason is None and self._task is not None:
+        if self.reason is None:
             self.reason = reason
             self._owner.cancel()
 
@@ -45,4 +46,4 @@ class Watch:
 
     def stop(self) -> None:
         """Let go of the client: from here on the call ends in its own time."""
-        self._task.cancel()
+        self._connection.when_gone(None)
