@@ -5,6 +5,7 @@ import msgspec
 from gateway.core.call import NOTHING, Call, Reading
 from gateway.dialects.json_body import change, check_model, decode
 from gateway.dialects.openai import OPENAI, Choices, TokenCap, UsageBlock, is_text_only, usage_from
+from gateway.dialects.references import references_in
 
 
 class StreamOptions(msgspec.Struct, gc=False):
@@ -110,6 +111,7 @@ class ChatCompletions:
             service_tier=asked.service_tier,
             text_only=is_text_only(body) and asked.web_search_options is None,
             has_audio=b"audio" in body,
+            references=references_in(body, ("messages",)) if b"file_id" in body or b"\\u00" in body else (),
         )
 
     def rewrite(self, call: Call, *, model: str, output_cap: int | None, cap_field: str, ask_usage: bool) -> bytes:

@@ -6,6 +6,7 @@ from gateway.core.call import NOTHING, Call, Reading
 from gateway.core.errors import InvalidRequest
 from gateway.dialects.json_body import change, check_model, decode
 from gateway.dialects.openai import OPENAI, TokenCap, UsageBlock, is_text_only, usage_from
+from gateway.dialects.references import references_in
 
 
 class Named(msgspec.Struct, gc=False):
@@ -70,6 +71,7 @@ class Event(msgspec.Struct, gc=False):
     delta: str | msgspec.Raw | None = None
 
 
+NAMING_FIELDS = ("input", "tools", "prompt")
 CLIENT_TOOLS = frozenset({"function", "custom", None})
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"})
 DECISIVE = (
@@ -103,7 +105,7 @@ class Responses:
             )
         conversation = asked.conversation.id if isinstance(asked.conversation, Named) else asked.conversation
         named = (asked.previous_response_id, conversation, asked.prompt.id if asked.prompt else None)
-        references = tuple(reference for reference in named if reference)
+        references = *(reference for reference in named if reference), *references_in(body, NAMING_FIELDS)
         hosted = any(tool.type not in CLIENT_TOOLS for tool in asked.tools or ())
         return Call(
             operation=self.operation,
