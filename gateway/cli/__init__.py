@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from gateway.cli.failures import CommandError, Exit
+from gateway.cli.failures import CommandError, Exit, with_cause
 from gateway.core.errors import GatewayError
 from gateway.settings import SettingsError
 
@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except argparse.ArgumentTypeError as error:
         return _told(str(error), Exit.WRONG_USAGE)
     except GatewayError as error:
-        return _told(error.message, Exit.WRONG_USAGE if error.status == 400 else Exit.FAILED)
+        words = with_cause(error) if error.status >= 500 else error.message
+        return _told(words, Exit.WRONG_USAGE if error.status == 400 else Exit.FAILED)
     except KeyboardInterrupt:
         return _told("Interrupted.", 130)
     except BrokenPipeError:

@@ -18,3 +18,13 @@ class CommandError(Exception):
     def __init__(self, message: str, exit_code: Exit = Exit.FAILED) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def with_cause(error: Exception) -> str:
+    """Return an error's words and, in brackets, those of what caused it: the driver's own, for the operator."""
+    cause = error.__cause__
+    if cause is None:
+        return str(error)
+    driver_error = getattr(cause, "orig", None) or cause
+    words = str(driver_error).splitlines() or [type(driver_error).__name__]
+    return f"{error} ({words[0]})"

@@ -70,6 +70,8 @@ async def _with_connection(url: str, work: Callable[[Connection], T]) -> T:
         try:
             with engine.begin() as connection:
                 return work(connection)
+        except DBAPIError as error:
+            raise ServiceUnavailable(MESSAGE) from error
         finally:
             engine.dispose()
     remote = create_async_engine(url)
