@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except argparse.ArgumentTypeError as error:
         return _told(str(error), Exit.WRONG_USAGE)
     except GatewayError as error:
-        words = with_cause(error) if error.status >= 500 else error.message
-        return _told(words, Exit.WRONG_USAGE if error.status == 400 else Exit.FAILED)
+        message = with_cause(error) if error.status >= 500 else error.message
+        return _told(message, Exit.WRONG_USAGE if error.status == 400 else Exit.FAILED)
     except KeyboardInterrupt:
         return _told("Interrupted.", 130)
     except BrokenPipeError:

@@ -3,6 +3,7 @@
 A developer's command: genai-prices is not needed to run the gateway. The facts are curated here, by name pattern.
 """
 
+import argparse
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.cli.arguments import commands_of
+from gateway.cli.failures import CommandError
 from gateway.core.prices import CardRow, FactRow, ModelEntry, ProviderEntry
 from gateway.core.rates import RateCard
 
 if TYPE_CHECKING:
     from genai_prices import types as genai
 
+DATA_FILE = Path(__file__).parent.parent / "data" / "models.json"
 PROVIDERS = ("openai", "azure", "anthropic", "google", "groq", "deepseek", "mistral", "x-ai", "openrouter")
 
 _MTOK_RATES = {
@@ -84,6 +88,28 @@ FACTS = (
     FactRow("grok-[4-9]*", 65_536, True, "max_tokens"),
     FactRow("qwq*", 32_768, True, "max_tokens"),
 )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's one command."""
+    commands = commands_of(parser)
+    summary = "write the price table anew from the installed genai-prices"
+    command = commands.add_parser("refresh", help=summary, description=f"{summary.capitalize()}.")
+    command.add_argument(
+        "--output", type=Path, default=DATA_FILE, metavar="FILE", help="default: the package's own table"
+    )
+    command.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        refresh(arguments.output)
+    except ImportError as error:
+        raise CommandError("The package genai-prices is not installed; it comes with the developers' tools.") from error
+    except OSError as error:
+        raise CommandError(f"{arguments.output} cannot be written: {error.strerror}.") from error
+    print(f"Wrote {arguments.output}. A running server reads it on SIGHUP.")
+    return 0
 
 
 def refresh(destination: Path) -> None:
