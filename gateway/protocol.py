@@ -18,13 +18,14 @@ import fcntl
 import ipaddress
 import struct
 import termios
-from asyncio import AbstractEventLoop, Transport
+from asyncio import AbstractEventLoop, Event, Transport
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any, cast
+from urllib.parse import unquote
 
 import httptools
 import msgspec
@@ -33,6 +34,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.core.extensions import DISCONNECT
+from gateway.cycle import Cycle
 from gateway.sources import new_request_id
 
 _RARE_HEADERS = frozenset((b"expect", b"transfer-encoding"))
@@ -101,54 +103,6 @@ class _Refusal(Exception):  # noqa: N818 - a decision that leaves a parser callb
         self.status = status
 
 
-class JoiningTransport:
-    """A transport that holds the head of an answer until the first bytes of its body, so that both leave in one write.
-
-    A head whose body is late leaves at the loop's next turn. One system call less per answer, the dearest part of it.
-    """
-
-    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
-        self._write = transport.write
-        self._close = transport.close
-        self._write_eof = transport.write_eof
-        self._loop = loop
-        self._head: bytes | None = None
-        self.abort = transport.abort
-        self.can_write_eof = transport.can_write_eof
-        self.get_extra_info = transport.get_extra_info
-        self.get_write_buffer_size = transport.get_write_buffer_size
-        self.is_closing = transport.is_closing
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-        self.set_protocol = transport.set_protocol
-
-    def write(self, data: bytes) -> None:
-        """Write, or hold what begins like an answer."""
-        if self._head is not None:
-            head, self._head = self._head, None
-            self._write(head + data)
-        elif data.startswith(b"HTTP/1.1 "):
-            self._head = data
-            self._loop.call_soon(self._flush)
-        else:
-            self._write(data)
-
-    def write_eof(self) -> None:
-        """End our half of the connection once all is written."""
-        self._flush()
-        self._write_eof()
-
-    def close(self) -> None:
-        """Close once all is written."""
-        self._flush()
-        self._close()
-
-    def _flush(self) -> None:
-        if self._head is not None:
-            head, self._head = self._head, None
-            self._write(head)
-
-
 class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, bounded. `deadline` is when what we wait for from the client must have come, inf for nothing.
 
@@ -185,7 +139,7 @@ class GuardedProtocol(HttpToolsProtocol):
             callback()
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(Transport, JoiningTransport(transport, self.loop)))
+        super().connection_made(transport)
         self.deadline = self.guard.now + self.guard.bounds.header_seconds
         if self.client is None:
             return
@@ -242,12 +196,42 @@ class GuardedProtocol(HttpToolsProtocol):
             raise _Refusal(431)
         if not self.url.startswith(b"/") or b"#" in self.url:
             raise _Refusal(400)
-        super().on_headers_complete()
-        self.scope["extensions"] = cast(dict[str, dict[object, object]], {DISCONNECT: self})  # what the endpoint watches its client by
+        self._begin_cycle()
         self._in_headers = False
         self.deadline = self.guard.now + bounds.body_grace_seconds
         if self.guard.draining or self.parser.should_upgrade():
             self.cycle.keep_alive = False
+
+    def _begin_cycle(self) -> None:
+        """Serve the request whose headers are complete, now or behind the one that is being answered."""
+        url = httptools.parse_url(self.url)
+        raw_path = url.path
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version = self.parser.get_http_version()
+        self.scope["raw_path"] = raw_path
+        self.scope["path"] = unquote(raw_path.decode("ascii")) if b"%" in raw_path else raw_path.decode("ascii")
+        self.scope["query_string"] = url.query or b""
+        # What the endpoint watches its client by.
+        self.scope["extensions"] = cast(dict[str, dict[object, object]], {DISCONNECT: self})
+        before = cast(RequestResponseCycle | None, self.cycle)
+        self.cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)

@@ -15,6 +15,7 @@ _PAIRS = [first + second for first in BASE62 for second in BASE62]
 # 256 is no multiple of 62: a byte of 248 or more would favour the first eight characters.
 _UNFAIR_BYTES = bytes(range(248, 256))
 _BYTE_TO_BASE62 = bytes(BASE62[byte % 62].encode()[0] for byte in range(256))
+_DRAWN_AHEAD = 1_200
 _REQUEST_ID_RANDOM = 12  # base62 characters, 71 bits: two requests of one microsecond meet once in 10^21
 
 
@@ -44,6 +45,26 @@ class SystemClock:
         return time.monotonic()
 
 
+class _Entropy:
+    """Base62 characters drawn ahead: a system call per id would let go of the interpreter amid each request.
+
+    The slight unfairness of `byte % 62` is harmless for ids, which have to be unique, not secret.
+    """
+
+    def __init__(self) -> None:
+        self._drawn = ""
+
+    def take(self, length: int) -> str:
+        """Return characters that nobody else gets."""
+        if len(self._drawn) < length:
+            self._drawn = os.urandom(_DRAWN_AHEAD).translate(_BYTE_TO_BASE62).decode("ascii")
+        taken, self._drawn = self._drawn[:length], self._drawn[length:]
+        return taken
+
+
+_id_entropy = _Entropy()
+
+
 def random_base62(length: int) -> str:
     """Return `length` characters, each equally likely, from the system's cryptographic source."""
     drawn = b""
@@ -63,6 +84,4 @@ def new_request_id() -> str:
     rest, third = divmod(rest, 3844)
     first, second = divmod(rest, 3844)
     moment = _PAIRS[first] + _PAIRS[second] + _PAIRS[third] + _PAIRS[fourth] + _PAIRS[fifth]
-    # The slight unfairness of `byte % 62` is harmless here: an id has to be unique, not secret.
-    random = os.urandom(_REQUEST_ID_RANDOM).translate(_BYTE_TO_BASE62).decode("ascii")
-    return f"req_{moment}{random}"
+    return f"req_{moment}{_id_entropy.take(_REQUEST_ID_RANDOM)}"
