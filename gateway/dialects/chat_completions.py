@@ -88,7 +88,7 @@ class ChatCompletions:
     dialect = OPENAI
     method = "POST"
     # "usage":null stands on every chunk of a stream that was asked for usage; these are what else usage looks like.
-    signs = (b'"usage":{', b'"usage": {', b"[DONE]", b'"error"')
+    signs = (b'"usage":{', b'"usage": {', b'"usage" ', b"[DONE]", b'"error"')
 
     def path(self, call: Call) -> str:
         """Return the path below the upstream's base URL."""

@@ -14,7 +14,7 @@ _CLIENTS_OWN = frozenset({"parameters", "metadata"})
 
 
 def references_in(body: bytes, fields: Sequence[str]) -> tuple[str, ...]:
-    """Return the ids that stand below these top-level fields of a JSON body, each once. Costs a parse only on a sign."""
+    """Return the ids that stand below these top-level fields of a JSON body, each once."""
     if not any(sign in body for sign in SIGNS):
         return ()
     asked = msgspec.json.decode(body, type=dict[str, object])
@@ -37,7 +37,7 @@ def _walk(value: object) -> Iterator[str]:
 
 
 def _is_item_reference(item: dict[str, object]) -> bool:
-    """Tell whether it stands for an item of an earlier response: its type may be left out, there is nothing but an id."""
+    """Tell whether it stands for an item of an earlier response: nothing but an id, the type may be left out."""
     return isinstance(item.get("id"), str) and (item.get("type") == "item_reference" or item.keys() <= {"id", "type"})
 
 

@@ -52,13 +52,19 @@ class Relay:
         try:
             if reply.status >= 400:
                 await self._error(reply)
-            elif reply.content_type.startswith("text/event-stream"):
+            elif self._is_stream(reply.content_type.lower()):
                 await self._stream(reply)
             else:
                 await self._whole_answer(reply)
         except UpstreamFailed:
             exchange.outcome = Outcome.UPSTREAM_FAILED
             raise
+
+    def _is_stream(self, content_type: str) -> bool:
+        """Tell whether the answer comes in events: it says so, or the client asked for it and it is not one JSON."""
+        if content_type.startswith("text/event-stream"):
+            return True
+        return self._exchange.call is not None and self._exchange.call.streams and "json" not in content_type
 
     async def _error(self, reply: Reply) -> None:
         """Pass a provider's error as it is, unless it is about our own account there."""

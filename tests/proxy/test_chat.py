@@ -19,9 +19,10 @@ WEATHER: ChatCompletionToolParam = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-PIXEL = "data:image/png;base64," + base64.b64encode(
-    bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489")
-).decode()
+PIXEL = (
+    "data:image/png;base64,"
+    + base64.b64encode(bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489")).decode()
+)
 
 
 async def test_chat_plain_is_answered_and_charged_what_the_provider_reported(any_gateway: RunningGateway) -> None:

@@ -1,4 +1,4 @@
-"""The Responses API with OpenAI's own client: answers, streams, and what stays at the provider under its maker's key."""
+"""The Responses API with OpenAI's own client: answers, streams, and what stays at the provider."""
 
 import json
 from typing import Any

@@ -180,9 +180,7 @@ async def test_preflight_is_answered_without_a_key(gateway: RunningGateway) -> N
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "x-stainless-os" in answer.headers["access-control-allow-headers"]
     gateway.provider.chat("Hello")
-    page = await gateway.post(
-        await gateway.key(), "/v1/chat/completions", chat_body(), origin="https://app.example"
-    )
+    page = await gateway.post(await gateway.key(), "/v1/chat/completions", chat_body(), origin="https://app.example")
     assert page.headers.get_list("access-control-allow-origin") == ["*"]
     assert "x-ratelimit-limit-requests" in page.headers["access-control-expose-headers"]
 
