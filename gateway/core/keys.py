@@ -74,26 +74,28 @@ def find_credential(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") 
 
     Raises InvalidKey if there is none or it cannot be a key, InvalidRequest if two differ.
     """
-    found: set[str] = set()
+    found: list[str] = []
     for name, value in headers:
         if name in _CREDENTIAL_HEADERS:
-            text = value.decode("latin-1").strip()
-            if name == b"authorization":
-                scheme, _, text = text.partition(" ")
-                if scheme.lower() != "bearer":
-                    raise InvalidKey("The Authorization header must be `Bearer sk-gw-...`.")
-                text = text.strip()
-            found.add(text)
+            found.append(_bearer(value) if name == b"authorization" else value.decode("latin-1").strip())
     if query:
-        found.update(value for name, value in parse_qsl(query.decode("latin-1")) if name == "key")
-    found.discard("")
-    if not found:
-        raise InvalidKey(MISSING)
-    if len(found) > 1:
+        found += [value for name, value in parse_qsl(query.decode("latin-1")) if name == "key"]
+    texts = {text for text in found if text} if len(found) > 1 else found
+    if len(texts) > 1:
         raise InvalidRequest(
             "Two different API keys were sent. Send one, in one header.", code="conflicting_credentials"
         )
-    text = found.pop()
-    if _PLAUSIBLE.fullmatch(text) is None:
-        raise InvalidKey(UNKNOWN)
-    return text
+    for text in texts:
+        if _PLAUSIBLE.fullmatch(text) is None:
+            raise InvalidKey(UNKNOWN if text else MISSING)
+        return text
+    raise InvalidKey(MISSING)
+
+
+def _bearer(value: bytes) -> str:
+    if value.startswith(b"Bearer "):
+        return value[7:].decode("latin-1").strip()
+    scheme, _, text = value.decode("latin-1").strip().partition(" ")
+    if scheme.lower() != "bearer":
+        raise InvalidKey("The Authorization header must be `Bearer sk-gw-...`.")
+    return text.strip()

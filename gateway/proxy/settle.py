@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gateway.core.errors import ServiceUnavailable
 from gateway.core.estimates import ExpectedOutput
+from gateway.core.limits import Metric
 from gateway.core.rates import cost_nano_usd
 from gateway.core.selection import Route
 from gateway.core.usage import Usage
@@ -171,15 +172,17 @@ def _price(route: Route, usage: Usage, admitted_at_seconds: int) -> tuple[int | 
 
 def _safe(text: str | None, length: int) -> str | None:
     """Return a text that every database takes: a provider's words must not fail a neighbour's batch."""
-    if text is None:
-        return None
+    if text is None or (len(text) <= length and text.isascii() and text.isprintable()):
+        return text
     return "".join(character for character in text[:length] if "!" <= character <= "~")
 
 
 def _report(till: Till, exchange: Exchange, settlement: Settlement, usage: Usage, seconds: float) -> None:
     figures = settlement.figures
-    held = sum(item.amount for item in settlement.items if item.metric == "tokens")
-    overrun = max(usage.total_tokens - held, 0) if held else 0
+    overrun = 0
+    for item in settlement.items:
+        if item.metric is Metric.TOKENS:
+            overrun = max(overrun, usage.total_tokens - item.amount)
     till.metrics.settled(settlement.source.value, settlement.outcome.value, seconds, overrun_tokens=overrun)
     if figures.succeeded and figures.output_tokens and exchange.call is not None:
         till.expected.learn(settlement.subject.model, figures.output_tokens // exchange.call.choices)
