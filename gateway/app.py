@@ -19,7 +19,6 @@ from gateway.core.prices import PriceTable
 from gateway.core.selection import Catalog
 from gateway.core.upstreams import Upstream
 from gateway.ledger.ledger import Ledger, Transactions
-from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.me.endpoint import Services as MeServices
 from gateway.me.models import Shelf
@@ -35,7 +34,6 @@ from gateway.store import migrate
 from gateway.store.engine import Database, is_sqlite, postgres_dsn, sqlite_path
 from gateway.store.principals import Principals
 from gateway.tokens.counter import TokenCounter
-from gateway.upstream.demo import DemoUpstream
 from gateway.upstream.models import ModelLists
 from gateway.upstream.pool import Pool
 
@@ -116,6 +114,8 @@ class Gateway:
         counter = TokenCounter()
         stack.callback(counter.close)
         if self._demo:
+            from gateway.upstream.demo import DemoUpstream  # noqa: PLC0415 - a web server that no real start needs
+
             demo = await stack.enter_async_context(DemoUpstream(counter.text_now))
             self._demo_upstreams = (Upstream("demo", "demo", demo.base_url, ""),)
         self._set_catalog(settings.catalog)
@@ -134,7 +134,9 @@ class Gateway:
         lists = ModelLists(pool, clock.monotonic)
         stack.push_async_callback(lists.close)
         self._rooms = self._furnish(database, ledger, principals, pool, lists, counter, metrics)
-        edge = Edge(routes.build(self._rooms), cors=Cors(settings.cors_origins), access_log=AccessLog(self._log, clock))
+        # Access records are of level info, though they do not go through the standard library's logging.
+        access_log = AccessLog(self._log if log.isEnabledFor(logging.INFO) else logs.Unwritten(), clock)
+        edge = Edge(routes.build(self._rooms), cors=Cors(settings.cors_origins), access_log=access_log)
         await stack.enter_async_context(self._behind(counter, pool, metrics, database))
         self._served = edge
 
@@ -147,6 +149,8 @@ class Gateway:
 
         if is_sqlite(url):
             return SqliteLedger(sqlite_path(url), owner, now_us)
+        from gateway.ledger.postgres import PostgresLedger  # noqa: PLC0415 - a driver that SQLite has no use for
+
         return PostgresLedger(postgres_dsn(url), owner, now_us, metrics.ledger_retried)
 
     def _ledger(self, transactions: Transactions, metrics: Metrics) -> Ledger:

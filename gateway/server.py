@@ -321,7 +321,7 @@ def _uvicorn_config(app: Application, settings: ServerSettings) -> uvicorn.Confi
         http=GuardedProtocol,
         ws="none",
         log_config=None,
-        log_level=logging.INFO,
+        log_level=logging.WARNING,  # its info lines tell a start and an end that are told elsewhere
         access_log=False,  # it would print the query string; our own record does not
         workers=1,
         server_header=False,

@@ -4,6 +4,7 @@ words for what can go wrong at the start.
 
 import errno
 import fcntl
+import gc
 import os
 import socket
 import ssl
@@ -138,8 +139,13 @@ def server_settings(settings: Settings) -> ServerSettings:
 def run_server(factory: AppFactory | str, settings: ServerSettings, on_ready: OnReady) -> int:
     """Serve until a signal; return the exit code. Raises CommandError when address or certificate are not usable."""
     _check_certificate(settings)
+
+    def ready(host: str, port: int) -> None:
+        gc.enable()
+        on_ready(host, port)
+
     try:
-        return serve(factory, settings, on_ready=on_ready)
+        return serve(factory, settings, on_ready=ready)
     except socket.gaierror as error:
         raise CommandError(
             f"GATEWAY_HOST: {settings.host} is not an address of this machine.", Exit.CANNOT_START
