@@ -5,10 +5,12 @@ from typing import Any
 from gateway.admin import (
     admin_api_keys,
     api_keys,
+    costs,
     limits,
     project_users,
     projects,
     service_accounts,
+    usage,
     users,
 )
 from gateway.admin.boundary import AdminRoute
@@ -21,4 +23,6 @@ ROUTES: tuple[AdminRoute[Any, Any], ...] = (
     *api_keys.ROUTES,
     *admin_api_keys.ROUTES,
     *limits.ROUTES,
+    *usage.ROUTES,
+    *costs.ROUTES,
 )

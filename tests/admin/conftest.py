@@ -70,7 +70,10 @@ async def administration(database_url: str) -> AsyncIterator[Administration]:
     services = Services(database, principals, clock, random_base62, lambda: ())
     server = uvicorn.Server(uvicorn.Config(Starlette(routes=mount(ROUTES, services)), lifespan="off", log_config=None))
     # It listens from here on, so a client may come before the server has started.
-    listening = socket.create_server(("127.0.0.1", 0))
+    # asyncio turns Nagle's algorithm off only where the socket was made for TCP by name.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
     serving = asyncio.create_task(server.serve([listening]))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     async with (
