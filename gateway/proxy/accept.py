@@ -36,10 +36,18 @@ class BodyBudget:
 async def accept(
     scope: Scope, receive: Receive, wire_format: WireFormat, max_body_bytes: int, budget: BodyBudget
 ) -> Call:
-    """Return the call. Raises InvalidRequest and its kin, ServiceUnavailable, ClientLeft."""
+    """Return the call. Its body stays taken from the budget until the caller gives it back.
+
+    Raises InvalidRequest and its kin, ServiceUnavailable, ClientLeft; then nothing stays taken.
+    """
     _check_headers(scope, max_body_bytes)
-    body = await _read_body(receive, max_body_bytes, budget)
-    return wire_format.parse(body)
+    parts: list[bytes] = []
+    try:
+        await _read_body(receive, max_body_bytes, budget, parts)
+        return wire_format.parse(parts[0] if len(parts) == 1 else b"".join(parts))
+    except BaseException:
+        budget.give_back(sum(map(len, parts)))
+        raise
 
 
 def _check_headers(scope: Scope, max_body_bytes: int) -> None:
@@ -53,25 +61,22 @@ def _check_headers(scope: Scope, max_body_bytes: int) -> None:
             )
 
 
-async def _read_body(receive: Receive, max_body_bytes: int, budget: BodyBudget) -> bytes:
-    parts: list[bytes] = []
+async def _read_body(receive: Receive, max_body_bytes: int, budget: BodyBudget, parts: list[bytes]) -> None:
+    """Append what comes to `parts`; all that is in there was taken from the budget."""
     size = 0
-    try:
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise ClientLeft
-            part: bytes = message.get("body", b"")
-            if part:
-                budget.take(len(part))
-                size += len(part)
-                parts.append(part)
-            if size > max_body_bytes:
-                raise _too_large(max_body_bytes)
-            if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
-    finally:
-        budget.give_back(size)
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientLeft
+        part: bytes = message.get("body", b"")
+        if part:
+            budget.take(len(part))
+            parts.append(part)
+            size += len(part)
+        if size > max_body_bytes:
+            raise _too_large(max_body_bytes)
+        if not message.get("more_body", False):
+            return
 
 
 def _too_large(max_body_bytes: int) -> BodyTooLarge:

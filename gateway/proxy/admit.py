@@ -61,7 +61,7 @@ async def admit(
     prompt: PromptCount | None = None
     trust_bytes = call.text_only
     for _ in range(MOST_READINGS):
-        limits = binding(principal, call, route)
+        limits = binding(principal, route)
         _check_priced(call, limits, route)
         demand = _without_counting(desk, call, route, limits, now) if trust_bytes and prompt is None else None
         if demand is None:
@@ -82,14 +82,12 @@ async def admit(
     raise ServiceUnavailable("The gateway's keys and limits change faster than they can be read; try again shortly.")
 
 
-def binding(principal: Principal, call: Call, route: Route) -> tuple[Limit, ...]:
-    """Return the limits that bind the call, by the model's name or its alias."""
+def binding(principal: Principal, route: Route) -> tuple[Limit, ...]:
+    """Return the limits that bind calls to the model, by the name that the provider gets: the ledger's name for it."""
     for limit in principal.limits:
         if limit.models is not None:
-            break
-    else:
-        return principal.limits
-    return tuple(limit for limit in principal.limits if limit.binds(route.model) or limit.binds(call.model))
+            return tuple(limit for limit in principal.limits if limit.binds(route.model))
+    return principal.limits
 
 
 def _most(prompt: PromptCount, call: Call, route: Route) -> int:

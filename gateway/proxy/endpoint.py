@@ -98,6 +98,8 @@ class Endpoint:
             exchange.outcome, error = Outcome.GATEWAY_FAILED, GatewayFault()
         if error is not None:
             await self._refuse(exchange, relay, error)
+        if exchange.call is not None:
+            self._house.budget.give_back(len(exchange.call.body))
         self._record(exchange, error, state["log"], relay.status)
 
     async def _serve(self, exchange: Exchange, relay: Relay, scope: Scope, receive: Receive) -> None:

@@ -52,6 +52,10 @@ class Relay:
         try:
             if reply.status >= 400:
                 await self._error(reply)
+            elif reply.status >= 300:
+                raise UpstreamFailed(
+                    "The provider answered with a redirect, which is not followed.", code="upstream_refused", sent=True
+                )
             elif self._is_stream(reply.content_type.lower()):
                 await self._stream(reply)
             else:
