@@ -62,6 +62,7 @@ BLANKET_CATCHERS: Mapping[str, str] = {
     "gateway/proxy/endpoint.py": "the data plane's last resort: a fault of ours becomes an answer in the dialect",
     "gateway/proxy/settle.py": "a settlement is tried again whatever went wrong, then spooled",
     "gateway/ledger/writer.py": "one value that the database can't take must not fail its neighbours' batch",
+    "gateway/ledger/lease.py": "a process whose heartbeat ends has its living calls swept by the others",
     "gateway/logs.py": "logging's own contract for emit: a bad record must not end the call that logs it",
     "gateway/admin/boundary.py": "administration's last resort: a fault of ours becomes an answer",
 }
@@ -135,9 +136,11 @@ def test_settings_are_read_by_app_and_cli_only() -> None:
 def test_proxy_phase_imports_no_other_phase() -> None:
     graph = import_graph()
     children = graph.find_children("gateway.proxy") if "gateway.proxy" in graph.modules else set()
-    endpoint, exchange = "gateway.proxy.endpoint", "gateway.proxy.exchange"
-    phases = children - {endpoint, exchange}
-    layers = [{endpoint}, phases, {exchange}] if phases else [{endpoint}, {exchange}]
+    # The endpoint calls the phases, the relay those that run while an answer passes; the exchange is what all of them
+    # read, and it holds the meter of its stream.
+    endpoint, relay, exchange, meter = (f"gateway.proxy.{name}" for name in ("endpoint", "relay", "exchange", "meter"))
+    phases = children - {endpoint, relay, exchange, meter}
+    layers = [{endpoint}, {relay}, phases, {exchange}, {meter}]
     broken = graph.find_illegal_dependencies_for_layers(layers=layers) if children else set()
     assert sorted(f"{dependency.importer} imports {dependency.imported}" for dependency in broken) == []
 
