@@ -112,14 +112,14 @@ class Endpoint:
         found = exchange.route = route(call, house.catalog(), self._format.dialect.name, pinned)
         if not call.is_free:
             await self._check_allowed(exchange, key_text, call, found, now)
-        watch = Watch(scope)
+        watch = Watch(scope, lambda: self._patience(exchange))
         house.running.add(watch)
         try:
             await self._admitted(exchange, relay, key_text, headers, now)
         except asyncio.CancelledError:
             if not watch.taken():
                 raise
-            await self._interrupted(exchange, relay, watch)
+            self._interrupted(exchange, watch)
         finally:
             watch.stop()
             house.running.discard(watch)
@@ -186,17 +186,22 @@ class Endpoint:
 
         return body
 
-    async def _interrupted(self, exchange: Exchange, relay: Relay, watch: Watch) -> None:
-        """The client has left, or the drain is over."""
-        if watch.reason is Reason.DRAINED:
-            exchange.outcome = Outcome.GATEWAY_FAILED
-            raise ServiceUnavailable("The gateway is shutting down; send the request again.")
+    def _patience(self, exchange: Exchange) -> float:
+        """The client has left. Return for how many seconds to go on, so as to hear the provider's exact figures.
+
+        What a reasoning model thought, nobody else could count.
+        """
         exchange.outcome = Outcome.CLIENT_LEFT
         self._house.till.metrics.client_left()
         terms = self._house.terms
         thinks = exchange.route is not None and exchange.route.facts.is_reasoning
-        if relay.reply is not None and (terms.drains or thinks):
-            await relay.drain(terms.drain_seconds)
+        return terms.drain_seconds if exchange.sent and (terms.drains or thinks) else 0.0
+
+    def _interrupted(self, exchange: Exchange, watch: Watch) -> None:
+        """End the call: its client has left, or the gateway's drain is over."""
+        if watch.reason is Reason.DRAINED:
+            exchange.outcome = Outcome.GATEWAY_FAILED
+            raise ServiceUnavailable("The gateway is shutting down; send the request again.")
 
     async def _settle_shielded(self, exchange: Exchange) -> None:
         """Settle in a task of its own where the relay has not done so: nothing cancels that one."""

@@ -34,7 +34,6 @@ class Relay:
         self._exchange = exchange
         self._till = till
         self._send = send
-        self.reply: Reply | None = None
         self.status = 0
 
     @property
@@ -45,7 +44,6 @@ class Relay:
     async def answer(self, reply: Reply) -> None:
         """Relay the whole answer and settle before its end. Raises UpstreamFailed when it breaks off."""
         exchange = self._exchange
-        self.reply = reply
         exchange.first_byte_at = self._till.monotonic()
         exchange.status = reply.status
         exchange.upstream_request_id = _upstream_request_id(reply)
@@ -74,7 +72,7 @@ class Relay:
         """Pass a provider's error as it is, unless it is about our own account there."""
         body = await self._read_all(reply)
         self._exchange.outcome = Outcome.UPSTREAM_FAILED
-        if blames_our_account(reply.status, body):
+        if not self.started and blames_our_account(reply.status, body):
             raise UpstreamFailed(
                 "The provider refused the gateway's own account; your key is fine. An admin finds the details in the "
                 "gateway's log.",
@@ -82,6 +80,9 @@ class Relay:
                 sent=True,
             )
         await settle(self._till, self._exchange)
+        if self.started:  # it was too long to keep and is under way already
+            await self.end_with(body)
+            return
         headers = [*passed_headers(reply.headers), *self._limit_headers(), (b"content-length", b"%d" % len(body))]
         await self.whole(reply.status, headers, body)
 
@@ -92,7 +93,7 @@ class Relay:
         if self.started:  # it was too long to keep and is under way already
             self._find_usage(body)
             await settle(self._till, exchange)
-            await self._send({"type": "http.response.body", "body": body, "more_body": False})
+            await self.end_with(body)
             return
         reading = self._format.read_answer(body)
         exchange.usage, exchange.object_id = reading.usage, reading.object_id
@@ -143,7 +144,7 @@ class Relay:
         exchange.object_id = meter.object_id
         last = meter.finish()
         await settle(self._till, exchange)
-        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        await self.end_with(last)
 
     def _new_meter(self) -> Meter:
         exchange = self._exchange
@@ -169,24 +170,6 @@ class Relay:
             # The answer is complete; how its transport ends concerns nobody.
             return
 
-    async def drain(self, seconds: float) -> None:
-        """Read on without a client, for the provider's own figures, for so long at most."""
-        reply, exchange = self.reply, self._exchange
-        if reply is None or exchange.status >= 400:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                if exchange.meter is None:
-                    reading = self._format.read_answer(await self._read_all(reply))
-                    exchange.usage = reading.usage
-                    return
-                while chunk := await reply.chunk():
-                    exchange.meter.feed(chunk)
-        except (TimeoutError, UpstreamFailed):
-            return
-        finally:
-            reply.close()
-
     async def progress(self) -> tuple[int, int] | None:
         """Return our count of the prompt and of what was delivered, None if nothing moved since the last time."""
         exchange = self._exchange
@@ -205,7 +188,7 @@ class Relay:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def end_with(self, last: bytes) -> None:
-        """End the stream with our own error event: no event of the provider's is half written before it."""
+        """End the answer. For an error event of ours: no event of the provider's is half written before it."""
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _start(self, status: int, headers: RawHeaders) -> None:
