@@ -30,7 +30,7 @@ HOMES: Mapping[str, frozenset[str]] = {
     "aiosqlite": frozenset({"ledger", "store"}),
     "tiktoken": frozenset({"tokens"}),
     "prometheus_client": frozenset({"metrics"}),
-    "uvicorn": frozenset({"server", "protocol"}),
+    "uvicorn": frozenset({"cycle", "server", "protocol"}),
     "uvloop": frozenset({"server"}),
     "httptools": frozenset({"server", "protocol"}),
     "h11": frozenset({"server"}),
