@@ -131,7 +131,8 @@ class ChatCompletions:
             answer = _answers.decode(body)
         except (msgspec.MsgspecError, RecursionError):
             return NOTHING
-        return _reading(answer)
+        # Nobody counts the text of an answer that says what it used.
+        return _reading(answer, reads_text=answer.usage is None)
 
     def read_event(self, data: bytes) -> Reading:
         """Read one chunk."""
@@ -141,16 +142,16 @@ class ChatCompletions:
             answer = _answers.decode(data)
         except (msgspec.MsgspecError, RecursionError):
             return NOTHING
-        return _reading(answer)
+        return _reading(answer, reads_text=True)
 
 
-def _reading(answer: Answer) -> Reading:
+def _reading(answer: Answer, *, reads_text: bool) -> Reading:
     block = answer.usage or (answer.x_groq.usage if answer.x_groq else None)
     return Reading(
         usage=usage_from(block, answer.service_tier) if block is not None else None,
         usage_only=block is not None and answer.choices == [],
         error=answer.error is not None and bytes(answer.error) not in (b"null", b"{}", b'""'),
-        text="".join(map(_text, answer.choices)) if answer.choices else "",
+        text="".join(map(_text, answer.choices)) if reads_text and answer.choices else "",
     )
 
 
