@@ -185,12 +185,14 @@ class Refusal:
     @property
     def is_final(self) -> bool:
         """True when `used` alone refuses, so that nobody's settling can make room within the period."""
-        return self.limit.metric is not Metric.CONCURRENCY and self.used + self.asked > self.limit.amount
+        if self.limit.metric is Metric.CONCURRENCY:
+            return False
+        return self.limit.amount == 0 or self.used + self.asked > self.limit.amount
 
     @property
     def can_ever_fit(self) -> bool:
-        """False when the call is larger than the whole limit."""
-        return self.asked <= self.limit.amount
+        """False when the call is larger than the whole limit, or when the limit is 0 and blocks every call."""
+        return 0 < self.limit.amount >= self.asked
 
     def retry_after_seconds(self, now: float) -> float | None:
         """Return the true time until the call can fit, None when no waiting helps."""

@@ -52,6 +52,7 @@ class Final:
 
     request_id: str
     source: Source
+    is_corrected: bool
     figures: Figures
 
 
@@ -60,7 +61,7 @@ class State:
     """What the transaction read under its locks. Holds of settled and voided calls are already deleted.
 
     `kinds` has metric and interval of the limits that were made while a call was in flight: its hold then has items
-    that its settlement does not know.
+    that its settlement does not know. `limits` are those of the callers whose holds are gone.
     """
 
     now_us: int
@@ -70,6 +71,16 @@ class State:
     released_items: list[ReleasedItem] = field(default_factory=list)
     finals: dict[str, Final] = field(default_factory=dict)
     kinds: dict[str, tuple[Metric, Interval | None]] = field(default_factory=dict)
+    limits: list[Limit] = field(default_factory=list)
+    starts: dict[Interval | None, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.set_now(self.now_us)
+
+    def set_now(self, now_us: int) -> None:
+        """Take the database's clock, which says in which periods everything happens."""
+        self.now_us = now_us
+        self.starts = period_starts(now_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +115,14 @@ class Effects:
         return counts
 
 
-def current_key(limit_id: str, interval: Interval | None, now_us: int) -> CounterKey:
-    """Return the counter of a limit's period at that time."""
-    return limit_id, period_start(interval, now_us // MICROSECONDS)
+def period_starts(now_us: int) -> dict[Interval | None, int]:
+    """Return the start of every interval's period at that time, in Unix seconds."""
+    return {interval: period_start(interval, now_us // MICROSECONDS) for interval in (None, *Interval)}
 
 
 def plan(batch: Batch, now_us: int) -> list[CounterKey]:
     """Return the counters to open and lock, in the one global order."""
-    starts = {interval: period_start(interval, now_us // MICROSECONDS) for interval in (None, *Interval)}
+    starts = period_starts(now_us)
     keys = {(limit.id, starts[limit.interval]) for ask in batch.reservations for limit in ask.limits}
     for settlement in batch.settlements:
         for item in settlement.items:
@@ -127,14 +138,21 @@ def apply(batch: Batch, state: State) -> Effects:
     items = _items_by_request(state.released_items)
     for item in state.released_items:
         effects.delta((item.limit_id, item.period_start)).held -= item.amount
-    settled: set[str] = set()
-    for settlement in batch.settlements:
-        if settlement.request_id not in settled:
-            settled.add(settlement.request_id)
-            _settle(settlement, items.get(settlement.request_id, ()), state, effects)
+    for settlement in _once(batch.settlements):
+        _settle(settlement, items.get(settlement.request_id, ()), state, effects)
     for reservation in batch.reservations:
         effects.answers.append(_reserve(reservation, state, effects))
     return effects
+
+
+def _once(settlements: Sequence[Settlement]) -> Iterable[Settlement]:
+    """Return one settlement per call: the first that is not a sweep's guess, if there is one."""
+    chosen: dict[str, Settlement] = {}
+    for settlement in settlements:
+        present = chosen.get(settlement.request_id)
+        if present is None or (present.source is Source.SWEPT and settlement.source is not Source.SWEPT):
+            chosen[settlement.request_id] = settlement
+    return chosen.values()
 
 
 def _items_by_request(released: Iterable[ReleasedItem]) -> Mapping[str, list[ReleasedItem]]:
@@ -147,12 +165,17 @@ def _items_by_request(released: Iterable[ReleasedItem]) -> Mapping[str, list[Rel
 def _settle(settlement: Settlement, released: Sequence[ReleasedItem], state: State, effects: Effects) -> None:
     final = state.finals.get(settlement.request_id)
     swept = settlement.source is Source.SWEPT
-    if settlement.request_id in state.released_holds or (final is None and not swept):
+    if settlement.request_id in state.released_holds:
         effects.entries.append(Entry(settlement, "final", settlement.figures, state.now_us))
         _charge(_items(settlement, released, state), settlement.figures, Figures(), state, effects)
-    elif final is not None and final.source is Source.SWEPT and not swept:
+    elif swept:
+        return  # Somebody settled it between the sweep's reading and this transaction.
+    elif final is None:
+        effects.entries.append(Entry(settlement, "final", settlement.figures, state.now_us))
+        _charge(_items_now(settlement, state), settlement.figures, Figures(), state, effects)
+    elif final.source is Source.SWEPT and not final.is_corrected:
         effects.entries.append(Entry(settlement, "correction", settlement.figures - final.figures, state.now_us))
-        _charge(settlement.items, settlement.figures, final.figures, state, effects)
+        _charge(_items_now(settlement, state), settlement.figures, final.figures, state, effects)
 
 
 def _items(settlement: Settlement, released: Sequence[ReleasedItem], state: State) -> Sequence[Item]:
@@ -164,6 +187,23 @@ def _items(settlement: Settlement, released: Sequence[ReleasedItem], state: Stat
         if item.limit_id not in known and item.limit_id in state.kinds
     ]
     return [*settlement.items, *added] if added else settlement.items
+
+
+def _items_now(settlement: Settlement, state: State) -> Sequence[Item]:
+    """Return what to charge when the hold is gone: limits that were made since could not join it, but bind its caller.
+
+    They opened with the usage that was recorded by then, so what is recorded now is theirs too.
+    """
+    known = {item.limit_id for item in settlement.items}
+    admitted = settlement.admitted_at_us // MICROSECONDS
+    added = [
+        Item(limit.id, limit.metric, limit.interval, period_start(limit.interval, admitted), 0)
+        for limit in state.limits
+        if limit.id not in known
+        and settlement.caller.is_in(limit.scope, limit.scope_id)
+        and limit.binds(settlement.subject.model)
+    ]
+    return [*settlement.items, *added]
 
 
 def _charge(items: Iterable[Item], now: Figures, before: Figures, state: State, effects: Effects) -> None:
@@ -178,8 +218,8 @@ def _charge(items: Iterable[Item], now: Figures, before: Figures, state: State, 
         if item.interval is Interval.MINUTE:
             within = min(now.amount(item.metric), item.amount) - min(before.amount(item.metric), item.amount)
             if charge != within:
-                present = current_key(item.limit_id, item.interval, state.now_us)
-                effects.delta(present).used += charge - within
+                present = state.starts[Interval.MINUTE]
+                effects.delta((item.limit_id, present)).used += charge - within
             charge = within
         if charge:
             effects.delta(key).used += charge
@@ -210,7 +250,7 @@ def _reserve(reservation: Reservation, state: State, effects: Effects) -> Grant 
 
 def _standing(limit: Limit, state: State, effects: Effects) -> Standing | None:
     """Return the limit's counter with this batch's differences; None if the limit was deleted meanwhile."""
-    key = current_key(limit.id, limit.interval, state.now_us)
+    key = (limit.id, state.starts[limit.interval])
     read = state.counters.get(key)
     if read is None:
         return None

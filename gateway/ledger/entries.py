@@ -6,7 +6,8 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from gateway.core.limits import Demand, Interval, Limit, Metric, Refusal, Standing
+from gateway.core.errors import ServiceUnavailable
+from gateway.core.limits import Demand, Interval, Limit, Metric, Refusal, Scope, Standing
 
 
 class Source(StrEnum):
@@ -26,6 +27,10 @@ class Outcome(StrEnum):
     GATEWAY_FAILED = "gateway_failed"
 
 
+class OutcomeUnknown(ServiceUnavailable):
+    """The database went away while it committed: the batch was applied or not, and only asking again can tell."""
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Whose call it is, as the ledger's columns have it. Exactly one of user and service account is set."""
 
@@ -33,6 +38,10 @@ class Caller(msgspec.Struct, frozen=True):
     project_id: str
     user_id: str | None
     service_account_id: str | None
+
+    def is_in(self, scope: Scope, scope_id: str) -> bool:
+        """Tell whether a limit on this scope binds the caller."""
+        return scope is Scope.ORGANIZATION or bool(getattr(self, f"{scope}_id") == scope_id)
 
 
 class Subject(msgspec.Struct, frozen=True):

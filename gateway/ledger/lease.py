@@ -78,11 +78,19 @@ class Lease:
         except ServiceUnavailable as error:
             self._sweep_from = self._monotonic() + LEASE_SECONDS
             log.warning("the heartbeat failed: %s", error.__cause__ or error)
+        except Exception:  # Whatever it was: a process that stops beating has its living calls swept by others.
+            self._sweep_from = self._monotonic() + LEASE_SECONDS
+            log.exception("the heartbeat failed")
 
     async def _progress(self) -> dict[str, Progress]:
         moved: dict[str, Progress] = {}
         for index, (request_id, ask) in enumerate(list(self._calls.items())):
-            progress = await ask()
+            try:
+                progress = await ask()
+            except Exception:  # One call that cannot count must not stop the heartbeat of all.
+                log.exception("a call could not tell its progress")
+                self.unwatch(request_id)
+                continue
             if progress is not None:
                 moved[request_id] = progress
             if index % COUNTED_AT_ONCE == COUNTED_AT_ONCE - 1:
@@ -93,8 +101,11 @@ class Lease:
         """Settle the holds of every owner whose lease is older; return how many there were."""
         swept = 0
         while holds := await self._database.abandoned(int(lease_seconds * 1_000_000), MOST_AT_ONCE):
-            await asyncio.gather(*(self._writer.settle(settlement) for settlement in holds))
-            swept += len(holds)
-            if not self._writer.available:
+            settling = (self._writer.settle(settlement) for settlement in holds)
+            results = await asyncio.gather(*settling, return_exceptions=True)
+            done = results.count(None)
+            swept += done
+            # What failed is logged and would be read again and again.
+            if done < len(holds) or not self._writer.available:
                 break
         return swept

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from gateway.core.errors import GatewayFault
 from gateway.core.limits import Limit
 from gateway.ledger.entries import Grant, Refused, Reservation, Settlement, Stale
 from gateway.ledger.lease import AskProgress, Lease, LeaseDatabase
-from gateway.ledger.spool import Spool
+from gateway.ledger.spool import Adopted, Spool
 from gateway.ledger.writer import LedgerDatabase, Observer, Writer
 
 CLOSE_SECONDS = 10.0
@@ -53,12 +54,22 @@ class Ledger:
         self._tasks.append(asyncio.create_task(self._writer.run(), name="ledger writer"))
         await self._database.beat({})
         for adopted in await asyncio.to_thread(self._spool.adopt):
-            await asyncio.gather(*(self._writer.settle(settlement) for settlement in adopted.settlements))
-            await asyncio.to_thread(adopted.discard)
-            log.info("replayed %d settlements from %s", len(adopted.settlements), adopted.path.name)
+            await self._replay(adopted)
         if self._sole_owner and (swept := await self._lease.sweep(0)):
             log.info("settled %d calls that the last process left open", swept)
         self._tasks.append(asyncio.create_task(self._lease.run(), name="ledger lease"))
+
+    async def _replay(self, adopted: Adopted) -> None:
+        replays = (self._writer.settle(settlement) for settlement in adopted.settlements)
+        failures = [result for result in await asyncio.gather(*replays, return_exceptions=True) if result is not None]
+        if not failures:
+            await asyncio.to_thread(adopted.discard)
+        elif all(isinstance(failure, GatewayFault) for failure in failures):
+            kept = await asyncio.to_thread(adopted.set_aside)
+            log.critical("%d settlements could not be replayed, they are kept in %s", len(failures), kept)
+        else:
+            raise failures[0]
+        log.info("replayed %d settlements from %s", len(adopted.settlements) - len(failures), adopted.path.name)
 
     async def close(self) -> None:
         """Commit or spool all that waits, then let the database go. Idempotent."""
@@ -73,6 +84,7 @@ class Ledger:
         await asyncio.wait({writer}, timeout=CLOSE_SECONDS)
         writer.cancel()
         await asyncio.gather(writer, return_exceptions=True)
+        await self._writer.finish()
         self._spool.close()
         await self._database.close()
 

@@ -6,6 +6,7 @@ its row was locked. Victims of a deadlock or a lock timeout run again.
 """
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -19,22 +20,27 @@ from gateway.ledger.effects import (
     CounterKey,
     Counts,
     Effects,
-    Final,
     ReleasedItem,
     State,
     apply,
     plan,
 )
-from gateway.ledger.entries import Figures, Grant, Item, Refused, Settlement, Source, Stale
+from gateway.ledger.entries import Grant, Item, OutcomeUnknown, Refused, Settlement, Stale
+from gateway.ledger.line import MESSAGE, VICTIMS, WORK_SECONDS, Line
 from gateway.ledger.rows import (
+    FINAL_COLUMNS,
     HOLD_COLUMNS,
+    LIMIT_COLUMNS,
     ROLLUP_KEY_COLUMNS,
     ROLLUP_OWNER_COLUMNS,
     ROLLUP_SUM_COLUMNS,
     USAGE_COLUMNS,
     Row,
+    final_of,
     hold_row,
+    limit_of,
     rollup_rows,
+    scope_ids,
     usage_row,
 )
 from gateway.ledger.sweep import SWEPT_COLUMNS, gather
@@ -44,19 +50,13 @@ Answers = list[Grant | Refused | Stale]
 
 ATTEMPTS = 5
 MOST_KNOWN_COUNTERS = 10_000
-SESSION = {
-    "application_name": "gateway-ledger",
-    "lock_timeout": "1000",
-    "statement_timeout": "4000",
-    "idle_in_transaction_session_timeout": "10000",
-    "synchronous_commit": "on",
-    "jit": "off",
-}
-COMMAND_SECONDS = 5.0
-CONNECT_SECONDS = 3.0
 
 NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-BEGIN = "BEGIN; LOCK TABLE hold IN ROW EXCLUSIVE MODE"
+# The second lock is this process's own: a transaction of ours whose connection was cut may still be committing, and
+# whoever asks what became of it has to wait for it.
+BEGIN = "BEGIN; LOCK TABLE hold IN ROW EXCLUSIVE MODE; SELECT pg_advisory_xact_lock({}, {})"
+BATCH_LOCK = 7_251_961
+"""Any number that nobody else uses as the first of two keys of an advisory lock on this database."""
 # A minute opens with what the last one used beyond its amount, for each minute that passed; all others open at 0.
 OPEN_COUNTERS = """
     INSERT INTO counter (limit_id, period_start, used, held)
@@ -80,8 +80,10 @@ LOCK_AND_RELEASE = f"""
     UNION ALL SELECT 'state', '', NULL, (SELECT value FROM revision), {NOW}, 0"""
 READ_KINDS = 'SELECT id, metric, interval FROM "limit" WHERE id = ANY ($1::text[])'
 READ_FINALS = f"""
-    SELECT request_id, source, {", ".join(Figures.__struct_fields__)} FROM usage
+    SELECT {", ".join(FINAL_COLUMNS)} FROM usage
     WHERE (admitted_at_us, request_id) IN (SELECT * FROM unnest($1::bigint[], $2::text[])) AND entry = 'final'"""
+READ_LIMITS = f"""
+    SELECT {", ".join(LIMIT_COLUMNS)} FROM "limit" WHERE scope = 'organization' OR scope_id = ANY ($1::text[])"""
 
 
 def _insert(table: str, columns: Sequence[str], parameter: int) -> str:
@@ -126,6 +128,7 @@ PROGRESS = """
         JOIN unnest($1::text[], $2::bigint[], $3::bigint[]) AS k (id, input, output) ON h.request_id = k.id
         ORDER BY h.request_id FOR UPDATE OF h SKIP LOCKED) d
     WHERE hold.request_id = d.request_id"""
+DISOWN = "UPDATE hold SET owner = '' WHERE request_id = $1"
 ABANDONED = f"""
     SELECT {", ".join(SWEPT_COLUMNS)} FROM hold
     WHERE owner <> $1 AND owner NOT IN (SELECT id FROM owner WHERE beat_at_us >= {NOW} - $2::bigint)
@@ -141,79 +144,9 @@ FORGET_MINUTES = """
     AND limit_id IN (SELECT id FROM "limit" WHERE interval = 'minute')
     AND period_start < (SELECT max(period_start) FROM counter newer WHERE newer.limit_id = counter.limit_id)"""
 
-VICTIMS = (
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.LockNotAvailableError,
-)
-AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.QueryCanceledError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.DiskFullError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-)
-"""What says that the database is in trouble, not that this batch is."""
-
 
 class _Lost(Exception):
     """Another process settled one of these calls between our reading and our writing."""
-
-
-class Line:
-    """One connection to the database that is made again when it broke. Used by one task at a time."""
-
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._turn = asyncio.Lock()
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-
-    async def run(self, work: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[T]]) -> T:
-        """Run work on the connection. Raises ServiceUnavailable when the database cannot do it now."""
-        async with self._turn:
-            try:
-                return await work(await self._connected())
-            except AWAY as error:
-                self._drop()
-                raise ServiceUnavailable("The gateway's database is not available; try again shortly.") from error
-            except BaseException:
-                await self._roll_back()
-                raise
-
-    async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._dsn, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS, server_settings=SESSION
-            )
-        return self._connection
-
-    async def _roll_back(self) -> None:
-        if self._connection is None or not self._connection.is_in_transaction():
-            return
-        try:
-            await self._connection.execute("ROLLBACK")
-        except AWAY:
-            self._drop()
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
-
-    async def close(self) -> None:
-        """Let the connection go. Idempotent."""
-        async with self._turn:
-            if self._connection is not None:
-                await self._connection.close(timeout=CONNECT_SECONDS)
-                self._connection = None
 
 
 class PostgresLedger:
@@ -230,6 +163,8 @@ class PostgresLedger:
         self._upkeep = Line(dsn)
         self._ahead_us = 0
         self._opened: set[CounterKey] = set()
+        self._begin = BEGIN.format(BATCH_LOCK, zlib.crc32(owner.encode()) - 2**31)
+        self._is_committing = False
 
     async def close(self) -> None:
         """Let both connections go."""
@@ -239,26 +174,33 @@ class PostgresLedger:
     async def commit(self, batch: Batch) -> Answers:
         """Apply a batch in one transaction and return the reservations' answers once it is committed.
 
-        Raises ServiceUnavailable when the database is in trouble: the outcome is then unknown. Other errors are the
-        batch's own, and nothing of it was applied.
+        Raises ServiceUnavailable when the database is in trouble, as OutcomeUnknown if that was at the commit. Other
+        errors are the batch's own. Save for OutcomeUnknown nothing of the batch was applied.
         """
+        give_up = asyncio.get_running_loop().time() + WORK_SECONDS
         for _ in range(ATTEMPTS):
             try:
-                return await self._batches.run(lambda connection: self._transaction(connection, batch))
+                return await self._batches.run(lambda connection: self._transaction(connection, batch), give_up)
             except VICTIMS as error:
                 self._retried(type(error).__name__)
             except _Lost:
                 self._retried("lost_race")
+            except ServiceUnavailable as error:
+                if self._is_committing:
+                    raise OutcomeUnknown(MESSAGE) from error.__cause__
+                raise
             self._opened.clear()
         raise ServiceUnavailable("The gateway's database is too busy; try again shortly.")
 
     async def _transaction(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch) -> Answers:
-        await connection.execute(BEGIN)
+        self._is_committing = False
+        await connection.execute(self._begin)
         state = await self._read(connection, batch)
         await self._read_rest(connection, batch, state)
         effects = apply(batch, state)
         if not effects.is_empty:
-            await self._write(connection, effects)
+            await self._write(connection, state, effects)
+        self._is_committing = True
         await connection.execute("COMMIT")
         return effects.answers
 
@@ -287,19 +229,23 @@ class PostgresLedger:
         self._opened.update(keys)
 
     async def _read_rest(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch, state: State) -> None:
-        """Read what is rarely there: finals of calls without a hold, and limits made while a call was in flight."""
+        """Read what is rarely there: calls whose hold is gone, and limits made while a call was in flight."""
         orphans = [item for item in batch.settlements if item.request_id not in state.released_holds]
         if orphans:
             times, names = [item.admitted_at_us for item in orphans], [item.request_id for item in orphans]
             for row in await connection.fetch(READ_FINALS, times, names):
-                state.finals[row[0]] = Final(row[0], Source(row[1]), Figures(*row[2:]))
+                state.finals[row[0]] = final_of(row)
+            ids = sorted({id for orphan in orphans for id in scope_ids(orphan)})
+            state.limits.extend(map(limit_of, await connection.fetch(READ_LIMITS, ids)))
         carried = {item.limit_id for settlement in batch.settlements for item in settlement.items}
         added = {item.limit_id for item in state.released_items} - carried
         if added:
             for name, metric, interval in await connection.fetch(READ_KINDS, sorted(added)):
                 state.kinds[name] = Metric(metric), interval and Interval(interval)
 
-    async def _write(self, connection: "asyncpg.Connection[asyncpg.Record]", effects: Effects) -> None:
+    async def _write(self, connection: "asyncpg.Connection[asyncpg.Record]", state: State, effects: Effects) -> None:
+        if unplanned := sorted(key for key in effects.deltas if key not in state.counters):
+            await connection.execute(OPEN_COUNTERS, *_columns(unplanned, 2))
         deltas = [(*key, change.used, change.held) for key, change in effects.deltas.items()]
         items = [
             (grant.request_id, item.limit_id, item.period_start, item.amount)
@@ -332,7 +278,15 @@ class PostgresLedger:
             if progress:
                 await connection.execute(PROGRESS, list(progress), *_columns(list(progress.values()), 2))
 
-        await self._upkeep.run(work)
+        await self._keep_up(work)
+
+    async def disown(self, request_id: str) -> None:
+        """Leave a call's hold to the next sweep."""
+
+        async def work(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+            await connection.execute(DISOWN, request_id)
+
+        await self._keep_up(work)
 
     async def abandoned(self, lease_us: int, most: int) -> list[Settlement]:
         """Return settlements for holds whose owner has no lease younger than `lease_us`. Changes nothing."""
@@ -347,7 +301,7 @@ class PostgresLedger:
                 items.setdefault(request_id, []).append(item)
             return gather(rows, items)
 
-        return await self._upkeep.run(work)
+        return await self._keep_up(work)
 
     async def tidy(self, lease_us: int) -> None:
         """Forget dead owners that hold nothing and minute counters that nothing can depend on any more."""
@@ -356,7 +310,15 @@ class PostgresLedger:
             await connection.execute(FORGET_OWNERS, self.owner, lease_us)
             await connection.execute(FORGET_MINUTES)
 
-        await self._upkeep.run(work)
+        await self._keep_up(work)
+
+    async def _keep_up(self, work: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[T]]) -> T:
+        """Run upkeep on its own connection. Who had to make way for batches or an admin's change tries again later."""
+        try:
+            return await self._upkeep.run(work)
+        except VICTIMS as error:
+            self._retried(type(error).__name__)
+            raise ServiceUnavailable(MESSAGE) from error
 
 
 def _columns(keys: Sequence[tuple[Any, ...]], width: int) -> tuple[list[Any], ...]:
@@ -379,4 +341,5 @@ def _take(rows: Iterable[asyncpg.Record], state: State) -> None:
             case "item":
                 state.released_items.append(ReleasedItem(name, other, a, b))
             case "state":
-                state.revision, state.now_us = a, b
+                state.revision = a
+                state.set_now(b)

@@ -1,10 +1,14 @@
 """How entries lie in rows: the one place that knows the order of the ledger's columns, for both databases."""
 
 from collections.abc import Iterable
+from typing import Any
 from typing import Final as Constant
 
-from gateway.ledger.effects import Entry, rollups
-from gateway.ledger.entries import Figures, Grant, Reservation
+import msgspec
+
+from gateway.core.limits import Interval, Limit, Metric, Scope
+from gateway.ledger.effects import Entry, Final, rollups
+from gateway.ledger.entries import Figures, Grant, Reservation, Settlement, Source
 
 HOLD_COLUMNS: Constant = (
     "request_id", "owner", "admitted_at_us", "api_key_id", "project_id", "user_id", "service_account_id",
@@ -24,6 +28,13 @@ ROLLUP_SUM_COLUMNS: Constant = (
     "input_image_tokens", "output_tokens", "reasoning_tokens", "output_audio_tokens", "images", "cost_nano_usd",
     "unpriced_requests",
 )  # fmt: skip
+
+LIMIT_COLUMNS: Constant = ("id", "scope", "scope_id", "metric", "interval", "amount", "models")
+IS_CORRECTED: Constant = (
+    "EXISTS (SELECT 1 FROM usage c WHERE c.admitted_at_us = usage.admitted_at_us "
+    "AND c.request_id = usage.request_id AND c.entry = 'correction')"
+)
+FINAL_COLUMNS: Constant = ("request_id", "source", IS_CORRECTED, *Figures.__struct_fields__)
 
 Row = tuple[str | int | None, ...]
 
@@ -64,3 +75,23 @@ def rollup_rows(entries: Iterable[Entry], width_seconds: int) -> list[Row]:
         caller = record.caller
         rows.append((*key, caller.project_id, caller.user_id, caller.service_account_id, *sums))
     return rows
+
+
+def final_of(row: Iterable[Any]) -> Final:
+    """Read a row of FINAL_COLUMNS."""
+    request_id, source, is_corrected, *figures = row
+    return Final(request_id, Source(source), bool(is_corrected), Figures(*figures))
+
+
+def limit_of(row: Iterable[Any]) -> Limit:
+    """Read a row of LIMIT_COLUMNS."""
+    id, scope, scope_id, metric, interval, amount, models = row
+    patterns = None if models is None else msgspec.json.decode(models, type=tuple[str, ...])
+    return Limit(id, Scope(scope), scope_id, Metric(metric), interval and Interval(interval), amount, patterns)
+
+
+def scope_ids(settlement: Settlement) -> list[str]:
+    """Return the ids of all that a limit on this call's caller can be set on, beside the organization."""
+    caller = settlement.caller
+    ids = (caller.api_key_id, caller.project_id, caller.user_id, caller.service_account_id)
+    return [id for id in ids if id is not None]

@@ -35,10 +35,13 @@ class Spool:
         self._size = size_bytes
         self._end = 0
         self.path = folder / f"{owner}.spool"
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        # Nobody sees the file under its name before it is locked: another process that starts could adopt it.
+        unseen = folder / f"{owner}.new"
+        self._file = os.open(unseen, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The room is taken now, so that a disk that fills up later cannot take it away.
         os.posix_fallocate(self._file, 0, size_bytes)
+        unseen.rename(self.path)
 
     def append(self, settlements: Sequence[Settlement]) -> None:
         """Write the settlements and sync them. Raises SpoolFull, and then none of them was written."""
@@ -67,32 +70,45 @@ class Spool:
 
     def adopt(self) -> list["Adopted"]:
         """Lock and return the spools that dead processes left in the folder."""
-        adopted = []
-        for path in sorted(self._folder.glob("*.spool")):
-            if path == self.path:
-                continue
-            file = os.open(path, os.O_RDWR)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(file)
-                continue
-            adopted.append(Adopted(path, file))
-        return adopted
+        others = (path for path in sorted(self._folder.glob("*.spool")) if path != self.path)
+        return [adopted for adopted in map(_adopt, others) if adopted is not None]
 
 
 class Adopted:
-    """A dead process's spool, locked by us until it is discarded."""
+    """A dead process's spool, locked by us until it is discarded or set aside."""
 
     def __init__(self, path: Path, file: int) -> None:
         self.path = path
         self._file = file
-        self.settlements = tuple(_records(path.read_bytes()))
+        self.settlements = tuple(_records(os.pread(file, os.fstat(file).st_size, 0)))
 
     def discard(self) -> None:
         """Remove the file; its settlements are in the database."""
         self.path.unlink(missing_ok=True)
         os.close(self._file)
+
+    def set_aside(self) -> Path:
+        """Keep the file under a name that no start adopts; return it."""
+        kept = self.path.rename(self.path.with_suffix(".refused"))
+        os.close(self._file)
+        return kept
+
+
+def _adopt(path: Path) -> Adopted | None:
+    """Lock a spool; None if its process lives, or if another start has replayed and removed it."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    if os.fstat(file).st_nlink == 0:
+        os.close(file)
+        return None
+    return Adopted(path, file)
 
 
 def _records(data: bytes) -> Iterator[Settlement]:

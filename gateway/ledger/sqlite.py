@@ -11,8 +11,11 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from gateway.core.errors import ServiceUnavailable
 from gateway.core.limits import Interval, Metric
@@ -22,21 +25,25 @@ from gateway.ledger.effects import (
     CounterKey,
     Counts,
     Effects,
-    Final,
     ReleasedItem,
     State,
     apply,
     plan,
 )
-from gateway.ledger.entries import Figures, Grant, Item, Refused, Settlement, Source, Stale
+from gateway.ledger.entries import Grant, Item, OutcomeUnknown, Refused, Settlement, Stale
 from gateway.ledger.rows import (
+    FINAL_COLUMNS,
     HOLD_COLUMNS,
+    LIMIT_COLUMNS,
     ROLLUP_KEY_COLUMNS,
     ROLLUP_OWNER_COLUMNS,
     ROLLUP_SUM_COLUMNS,
     USAGE_COLUMNS,
+    final_of,
     hold_row,
+    limit_of,
     rollup_rows,
+    scope_ids,
     usage_row,
 )
 from gateway.ledger.sweep import SWEPT_COLUMNS, gather
@@ -45,8 +52,22 @@ T = TypeVar("T")
 
 LOCK_RETRY_SECONDS = 0.005
 LOCK_PATIENCE_SECONDS = 3.0
-CHECKPOINT_PAGES = 4_000
-"""16 MB of log: rare enough to be cheap, small enough to copy in a few milliseconds."""
+CHECKPOINT_COMMITS = 1_000
+"""Some 16 MB of log: rare enough to be cheap, small enough to copy in a few milliseconds."""
+MESSAGE = "The gateway's database is not available; try again shortly."
+LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+AWAY = LOCKED | {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+}
+"""What says that the file or the disk is in trouble, not that this work is."""
 
 
 def _marks(columns: Sequence[str]) -> str:
@@ -68,9 +89,10 @@ DELETE_HOLD = "DELETE FROM hold WHERE request_id = ?"
 DELETE_ITEMS = "DELETE FROM hold_item WHERE request_id = ? RETURNING limit_id, period_start, amount"
 READ_KIND = 'SELECT metric, interval FROM "limit" WHERE id = ?'
 READ_FINAL = (
-    f"SELECT source, {', '.join(Figures.__struct_fields__)} FROM usage "
-    "WHERE admitted_at_us = ? AND request_id = ? AND entry = 'final'"
+    f"SELECT {', '.join(FINAL_COLUMNS)} FROM usage WHERE admitted_at_us = ? AND request_id = ? AND entry = 'final'"
 )
+READ_LIMITS = f"""SELECT {", ".join(LIMIT_COLUMNS)} FROM "limit"
+    WHERE scope = 'organization' OR scope_id IN (SELECT value FROM json_each(?))"""
 INSERT_USAGE = f"INSERT INTO usage ({', '.join(USAGE_COLUMNS)}) VALUES ({_marks(USAGE_COLUMNS)}) ON CONFLICT DO NOTHING"
 _ROLLUP_COLUMNS = (*ROLLUP_KEY_COLUMNS, *ROLLUP_OWNER_COLUMNS, *ROLLUP_SUM_COLUMNS)
 ADD_ROLLUP = {
@@ -83,6 +105,7 @@ BEAT = (
     "INSERT INTO owner (id, beat_at_us) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET beat_at_us = excluded.beat_at_us"
 )
 PROGRESS = "UPDATE hold SET input_tokens = ?, delivered = ? WHERE request_id = ?"
+DISOWN = "UPDATE hold SET owner = '' WHERE request_id = ?"
 ABANDONED = (
     f"SELECT {', '.join(SWEPT_COLUMNS)} FROM hold "
     "WHERE owner <> ? AND owner NOT IN (SELECT id FROM owner WHERE beat_at_us >= ?) LIMIT ?"
@@ -111,6 +134,7 @@ class SqliteLedger:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="ledger-disk")
         self._log_file: int | None = None
         self._commits = 0
+        self._is_closed = False
         self.connection = sqlite3.connect(
             path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -120,8 +144,10 @@ class SqliteLedger:
     async def close(self) -> None:
         """Copy the log into the database and let the connection go. Idempotent."""
         async with self._turn:
-            await asyncio.get_running_loop().run_in_executor(self._disk, self._close_now)
-        self._disk.shutdown()
+            if not self._is_closed:
+                self._is_closed = True
+                await self._on_disk(self._close_now)
+                self._disk.shutdown()
 
     def _close_now(self) -> None:
         self.connection.close()
@@ -132,52 +158,79 @@ class SqliteLedger:
     async def commit(self, batch: Batch) -> list[Grant | Refused | Stale]:
         """Apply a batch in one transaction and return the reservations' answers once it is on the disk.
 
-        Raises ServiceUnavailable when another process keeps the file locked, sqlite3.Error for what the batch itself
-        is to blame for; in both cases nothing of it was applied.
+        Raises ServiceUnavailable when another process keeps the file locked or the disk takes no more, OutcomeUnknown
+        when the batch was applied but may not outlive a power cut, other errors for what the batch itself is to blame
+        for; save for OutcomeUnknown nothing of it was applied.
         """
         return await self.run(lambda connection: self._apply(connection, batch))
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run one piece of work in a transaction of its own on the one writing connection, durably."""
+        """Run one piece of work in a transaction of its own on the one writing connection, durably.
+
+        Raises ServiceUnavailable when the database is away, whatever the work raises otherwise.
+        """
+        patience = asyncio.get_running_loop().time() + LOCK_PATIENCE_SECONDS
         async with self._turn:
-            await self._begin()
             try:
-                result = work(self.connection)
-                self.connection.execute("COMMIT")
-            except BaseException:
-                self.connection.rollback()
-                raise
-            self._commits += 1
-        await asyncio.get_running_loop().run_in_executor(self._disk, self._sync)
-        if self._commits >= CHECKPOINT_PAGES // 4:
+                await self._begin(patience)
+                result = self._transact(work)
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode & 0xFF not in AWAY:
+                    raise
+                raise ServiceUnavailable(MESSAGE) from error
+        try:
+            await self._on_disk(self._sync)
+        except OSError as error:
+            raise OutcomeUnknown(MESSAGE) from error
+        if self._commits >= CHECKPOINT_COMMITS:
             await self._checkpoint()
         return result
 
-    async def _begin(self) -> None:
-        """Take the write lock. A foreign holder is waited for with awaits, never inside SQLite."""
-        for _ in range(int(LOCK_PATIENCE_SECONDS / LOCK_RETRY_SECONDS)):
+    async def _begin(self, patience: float) -> None:
+        """Take the write lock. A foreign holder is waited for with awaits, never inside SQLite.
+
+        The wait for our own turn counts too: `patience` is a moment of the loop's clock.
+        """
+        while True:
             try:
                 self.connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                is_locked = error.sqlite_errorcode & 0xFF in LOCKED
+                if not is_locked or asyncio.get_running_loop().time() >= patience:
                     raise
                 await asyncio.sleep(LOCK_RETRY_SECONDS)
             else:
                 return
-        raise ServiceUnavailable("The database is locked by another process; try again shortly.")
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            result = work(self.connection)
+            self.connection.execute("COMMIT")
+        except BaseException:
+            self.connection.rollback()
+            raise
+        self._commits += 1
+        return result
+
+    async def _on_disk(self, work: Callable[[], None]) -> None:
+        """Run what waits for the disk in the one thread that may."""
+        await asyncio.get_running_loop().run_in_executor(self._disk, work)
 
     def _sync(self) -> None:
         if self._log_file is None:
             self._log_file = os.open(f"{self._path}-wal", os.O_RDONLY)
+            _sync_folder(self._path.parent)
         os.fdatasync(self._log_file)
 
     async def _checkpoint(self) -> None:
+        """Copy the log into the database. What cannot be copied now stays in the log and is copied later."""
         async with self._turn:
             self._commits = 0
-            await asyncio.get_running_loop().run_in_executor(self._disk, self._checkpoint_now)
+            await self._on_disk(self._checkpoint_now)
 
     def _checkpoint_now(self) -> None:
-        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        with suppress(sqlite3.OperationalError):
+            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _apply(self, connection: sqlite3.Connection, batch: Batch) -> list[Grant | Refused | Stale]:
         now_us = self._clock()
@@ -201,10 +254,10 @@ class SqliteLedger:
     def _release(self, connection: sqlite3.Connection, batch: Batch, state: State) -> None:
         for settlement in batch.settlements:
             self._release_hold(connection, settlement.request_id, state)
-            if settlement.request_id not in state.released_holds:
-                self._read_final(connection, settlement, state)
         for request_id in batch.voids:
             self._release_hold(connection, request_id, state)
+        if orphans := [item for item in batch.settlements if item.request_id not in state.released_holds]:
+            self._read_for_orphans(connection, orphans, state)
         carried = {item.limit_id for settlement in batch.settlements for item in settlement.items}
         for item in state.released_items:
             if item.limit_id not in carried and item.limit_id not in state.kinds:
@@ -219,10 +272,14 @@ class SqliteLedger:
                 ReleasedItem(request_id, *row) for row in connection.execute(DELETE_ITEMS, (request_id,)).fetchall()
             )
 
-    def _read_final(self, connection: sqlite3.Connection, settlement: Settlement, state: State) -> None:
-        row = connection.execute(READ_FINAL, (settlement.admitted_at_us, settlement.request_id)).fetchone()
-        if row is not None:
-            state.finals[settlement.request_id] = Final(settlement.request_id, Source(row[0]), Figures(*row[1:]))
+    def _read_for_orphans(self, connection: sqlite3.Connection, orphans: Sequence[Settlement], state: State) -> None:
+        """Read what is there of calls whose holds are gone, and the limits that bind their callers now."""
+        for orphan in orphans:
+            row = connection.execute(READ_FINAL, (orphan.admitted_at_us, orphan.request_id)).fetchone()
+            if row is not None:
+                state.finals[orphan.request_id] = final_of(row)
+        ids = sorted({id for orphan in orphans for id in scope_ids(orphan)})
+        state.limits.extend(map(limit_of, connection.execute(READ_LIMITS, (msgspec.json.encode(ids).decode(),))))
 
     def _write(self, connection: sqlite3.Connection, effects: Effects) -> None:
         for key, change in effects.deltas.items():
@@ -249,6 +306,14 @@ class SqliteLedger:
 
         await self.run(work)
 
+    async def disown(self, request_id: str) -> None:
+        """Leave a call's hold to the next sweep."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(DISOWN, (request_id,))
+
+        await self.run(work)
+
     async def abandoned(self, lease_us: int, most: int) -> list[Settlement]:
         """Return settlements for holds whose owner has no lease younger than `lease_us`. Changes nothing."""
 
@@ -271,3 +336,12 @@ class SqliteLedger:
             connection.execute(FORGET_MINUTES, (self._clock() // MICROSECONDS - MINUTES_KEPT_SECONDS,))
 
         await self.run(work)
+
+
+def _sync_folder(folder: Path) -> None:
+    """See that the log's name outlives a power cut, as its bytes do."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -10,16 +10,17 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.core.errors import GatewayFault, ServiceUnavailable
+from gateway.core.errors import GatewayError, GatewayFault, ServiceUnavailable
 from gateway.ledger.effects import Batch
-from gateway.ledger.entries import Grant, Refused, Reservation, Settlement, Stale
-from gateway.ledger.spool import Spool, SpoolFull
+from gateway.ledger.entries import Grant, OutcomeUnknown, Refused, Reservation, Settlement, Stale
+from gateway.ledger.spool import Spool
+from gateway.ledger.standin import SPOOL_AFTER_SECONDS, SpoolObserver, StandIn, WaitingSettlement
 
 MOST_IN_A_BATCH = 500
-SPOOL_AFTER_SECONDS = 0.25
 RETRY_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
@@ -31,17 +32,21 @@ class LedgerDatabase(Protocol):
     """What the writer needs of SQLite or PostgreSQL."""
 
     async def commit(self, batch: Batch) -> list[Answer]:
-        """Apply a batch in one transaction; answers come in the order of its reservations."""
+        """Apply a batch in one transaction; answers come in the order of its reservations.
+
+        Raises ServiceUnavailable when the database is away, as OutcomeUnknown if it may have committed. Anything else
+        that it raises is the batch's own fault.
+        """
+
+    async def disown(self, request_id: str) -> None:
+        """Leave a call's hold to the next sweep."""
 
 
-class Observer(Protocol):
+class Observer(SpoolObserver, Protocol):
     """Who wants to know how the ledger fares (the metrics)."""
 
     def ledger_batch(self, size: int, seconds: float) -> None:
         """Take note of a committed batch."""
-
-    def ledger_spooled(self, records: int) -> None:
-        """Take note of how many settlements wait in the spool."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,14 +56,10 @@ class WaitingReservation:
     item: Reservation
     answer: asyncio.Future[Answer]
 
-
-@dataclass(slots=True, eq=False)
-class WaitingSettlement:
-    """A settlement and who waits until it is durable, in the database or in the spool."""
-
-    item: Settlement
-    durable: asyncio.Future[None]
-    spooled: bool = False
+    def fail(self, error: GatewayError) -> None:
+        """Tell the waiter, if it still waits."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
 
 class Writer:
@@ -68,33 +69,38 @@ class Writer:
         self, database: LedgerDatabase, spool: Spool, observer: Observer, monotonic: Callable[[], float]
     ) -> None:
         self._database = database
-        self._spool = spool
         self._observer = observer
         self._monotonic = monotonic
         self._reservations: deque[WaitingReservation] = deque()
         self._settlements: deque[WaitingSettlement] = deque()
         self._voids: set[str] = set()
+        self._asking: list[WaitingReservation] = []
+        self._settling: list[WaitingSettlement] = []
         self._wake = asyncio.Event()
-        self._in_flight: list[WaitingSettlement] = []
-        self._spooled = 0
-        self._spooling: asyncio.Task[None] | None = None
-        self._closing = False
+        self._stand_in = StandIn(spool, observer, lambda: [*self._settling, *self._settlements])
+        self._closing = asyncio.Event()
+        self._ended = False
         self.available = True
 
     async def reserve(self, reservation: Reservation) -> Answer:
         """Wait for the decision; a Grant is durable. Raises ServiceUnavailable. Leaving voids what was granted."""
+        self._require_running()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._reservations.append(WaitingReservation(reservation, answer))
         self._wake.set()
         try:
             return await answer
         except asyncio.CancelledError:
-            if answer.done() and not answer.cancelled() and isinstance(answer.result(), Grant):
+            if _is_grant(answer):
                 self.void(reservation.request_id)
             raise
 
     async def settle(self, settlement: Settlement) -> None:
-        """Return once the settlement is durable. Cancelling the wait does not take it back."""
+        """Return once the settlement is durable. Cancelling the wait does not take it back.
+
+        Raises ServiceUnavailable after the end, GatewayFault for what no database can take; its hold is then swept.
+        """
+        self._require_running()
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._settlements.append(WaitingSettlement(settlement, durable))
         self._wake.set()
@@ -108,43 +114,62 @@ class Writer:
     @property
     def is_idle(self) -> bool:
         """True when nothing waits for the database."""
-        return not (self._reservations or self._settlements or self._voids or self._in_flight)
+        return not (self._reservations or self._settlements or self._voids or self._settling)
 
     async def run(self) -> None:
-        """Commit batches until `close`. The task's owner awaits it."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while not self.is_idle:
-                if not await self._round():
-                    if self._closing:
+        """Commit batches until `close`. The task's owner awaits it, then `finish`."""
+        try:
+            while not self._closing.is_set():
+                await self._wake.wait()
+                self._wake.clear()
+                # While the database is away empty batches ask for it, so that nobody has to fail to find it back.
+                while not (self.is_idle and self.available):
+                    if await self._round():
+                        continue
+                    if self._closing.is_set():
                         return
-                    await asyncio.sleep(RETRY_SECONDS)
-            if self._spooled:
-                await self._clear_spool()
-            if self._closing:
-                return
+                    await self._pause()
+        finally:
+            self._ended = True
+            self.available = False
+            for waiting in (*self._asking, *self._reservations):
+                waiting.fail(ServiceUnavailable("The gateway is stopping; try again shortly."))
+            self._reservations.clear()
 
     def close(self) -> None:
-        """Let `run` return once all that waits is committed, or at the first failure; the spool keeps the rest."""
-        self._closing = True
+        """Let `run` return once all that waits is committed, or at the first failure."""
+        self._closing.set()
         self._wake.set()
+
+    async def finish(self) -> None:
+        """After `run`: see what could not be committed into the spool. Idempotent."""
+        await self._stand_in.close()
+
+    def _require_running(self) -> None:
+        if self._ended:
+            raise ServiceUnavailable("The gateway is stopping; try again shortly.")
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_SECONDS):
+                await self._closing.wait()
 
     async def _round(self) -> bool:
         """Commit what waits. Returns False when the database is away."""
-        reservations = self._take_reservations()
-        self._in_flight = [self._settlements.popleft() for _ in range(min(len(self._settlements), MOST_IN_A_BATCH))]
+        self._asking = self._take_reservations()
+        self._settling = [self._settlements.popleft() for _ in range(min(len(self._settlements), MOST_IN_A_BATCH))]
         voids = tuple(self._voids)
-        alarm = asyncio.get_running_loop().call_later(SPOOL_AFTER_SECONDS, self._start_spooling)
+        alarm = asyncio.get_running_loop().call_later(SPOOL_AFTER_SECONDS, self._stand_in.step_in)
         try:
-            await self._commit(reservations, self._in_flight, voids)
+            await self._commit(self._asking, self._settling, voids)
         except ServiceUnavailable as error:
-            self._put_off(reservations, error)
+            self._put_off(error)
             return False
         finally:
             alarm.cancel()
         self.available = True
-        self._in_flight = []
+        self._asking, self._settling = [], []
+        self._stand_in.step_back()
         return True
 
     def _take_reservations(self) -> list[WaitingReservation]:
@@ -159,15 +184,16 @@ class Writer:
         self, reservations: Sequence[WaitingReservation], settlements: Sequence[WaitingSettlement], voids: Sequence[str]
     ) -> None:
         batch = Batch([w.item for w in reservations], [w.item for w in settlements], list(voids))
-        if not batch:
-            return
         began = self._monotonic()
         try:
             answers = await self._database.commit(batch)
         except ServiceUnavailable:
             raise
         except Exception as error:  # Whatever the batch's content made the database say, it must not fail neighbours.
-            await self._commit_one_by_one(reservations, settlements, voids, error)
+            if len(batch) == 1:
+                await self._refuse(reservations, settlements, voids, error)
+            else:
+                await self._commit_one_by_one(reservations, settlements, voids)
             return
         self._voids.difference_update(voids)
         for waiting, answer in zip(reservations, answers, strict=True):
@@ -175,25 +201,12 @@ class Writer:
         for settled in settlements:
             if not settled.durable.done():
                 settled.durable.set_result(None)
-        self._observer.ledger_batch(len(batch), self._monotonic() - began)
+        if batch:
+            self._observer.ledger_batch(len(batch), self._monotonic() - began)
 
     async def _commit_one_by_one(
-        self,
-        reservations: Sequence[WaitingReservation],
-        settlements: Sequence[WaitingSettlement],
-        voids: Sequence[str],
-        error: Exception,
+        self, reservations: Sequence[WaitingReservation], settlements: Sequence[WaitingSettlement], voids: Sequence[str]
     ) -> None:
-        if len(reservations) + len(settlements) + len(voids) == 1:
-            log.error("the ledger refused an item: %r", (*reservations, *settlements, *voids), exc_info=error)
-            self._voids.difference_update(voids)
-            for reservation in reservations:
-                if not reservation.answer.done():
-                    reservation.answer.set_exception(GatewayFault())
-            for settlement in settlements:
-                if not settlement.durable.done():
-                    settlement.durable.set_exception(GatewayFault())
-            return
         for settlement in settlements:
             await self._commit((), (settlement,), ())
         for void in voids:
@@ -201,47 +214,47 @@ class Writer:
         for reservation in reservations:
             await self._commit((reservation,), (), ())
 
+    async def _refuse(
+        self,
+        reservations: Sequence[WaitingReservation],
+        settlements: Sequence[WaitingSettlement],
+        voids: Sequence[str],
+        error: Exception,
+    ) -> None:
+        """Fail the one item that the database cannot take. A call that was sent is charged all the same, by a sweep."""
+        log.error("the ledger refused an item: %r", (*reservations, *settlements, *voids), exc_info=error)
+        self._voids.difference_update(voids)
+        for reservation in reservations:
+            reservation.fail(GatewayFault())
+        for settlement in settlements:
+            await self._database.disown(settlement.item.request_id)
+            if not settlement.durable.done():
+                settlement.durable.set_exception(GatewayFault())
+
     def _tell(self, waiting: WaitingReservation, answer: Answer) -> None:
         if not waiting.answer.done():
             waiting.answer.set_result(answer)
         elif waiting.answer.cancelled() and isinstance(answer, Grant):
             self.void(waiting.item.request_id)
 
-    def _put_off(self, reservations: Sequence[WaitingReservation], error: ServiceUnavailable) -> None:
+    def _put_off(self, error: ServiceUnavailable) -> None:
         """The database is away: nobody is admitted, no settlement is lost, and what may have committed is voided."""
         self.available = False
-        for waiting in reservations:
-            self._voids.add(waiting.item.request_id)
-            if not waiting.answer.done():
-                waiting.answer.set_exception(ServiceUnavailable(error.message))
-        self._settlements.extendleft(reversed(self._in_flight))
-        self._in_flight = []
-        self._start_spooling()
+        for waiting in self._asking:
+            # Those who were answered, one by one before the trouble, keep their answers.
+            if isinstance(error, OutcomeUnknown) and (not waiting.answer.done() or waiting.answer.cancelled()):
+                self._voids.add(waiting.item.request_id)
+        for waiting in (*self._asking, *self._reservations):
+            waiting.fail(ServiceUnavailable(error.message))
+        self._reservations.clear()
+        self._settlements.extendleft(reversed(self._settling))
+        self._asking, self._settling = [], []
+        self._stand_in.step_in()
         log.warning("the ledger's database is away: %s", error.__cause__ or error)
 
-    def _start_spooling(self) -> None:
-        """Let the spool stand in for the commit of every settlement that waits, now and until they are all through."""
-        if self._spooling is None or self._spooling.done():
-            self._spooling = asyncio.get_running_loop().create_task(self._spool_waiting())
 
-    async def _spool_waiting(self) -> None:
-        while waiting := [w for w in (*self._in_flight, *self._settlements) if not w.spooled and not w.durable.done()]:
-            try:
-                await asyncio.to_thread(self._spool.append, [w.item for w in waiting])
-            except (SpoolFull, OSError):
-                log.critical("the spool cannot take %d settlements; they are in memory only", len(waiting))
-            for w in waiting:
-                w.spooled = True
-                if not w.durable.done():
-                    w.durable.set_result(None)
-            self._spooled += len(waiting)
-            self._observer.ledger_spooled(self._spooled)
-            await asyncio.sleep(SPOOL_AFTER_SECONDS)
-
-    async def _clear_spool(self) -> None:
-        if self._spooling is not None:
-            await self._spooling
-        if self.is_idle:
-            await asyncio.to_thread(self._spool.clear)
-            self._spooled = 0
-            self._observer.ledger_spooled(0)
+def _is_grant(answer: asyncio.Future[Answer]) -> bool:
+    """Tell whether a call was admitted, perhaps without its waiter having seen it."""
+    if not answer.done() or answer.cancelled() or answer.exception() is not None:
+        return False
+    return isinstance(answer.result(), Grant)
