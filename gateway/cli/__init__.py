@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # all other commands are over before it would matter.
     gc.disable()
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser(words).parse_args(words)
+    arguments = parser_for(words).parse_args(words)
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
@@ -91,7 +91,7 @@ def _told(message: str, exit_code: int) -> int:
     return exit_code
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def parser_for(words: Sequence[str]) -> "Parser":
     """Return a parser that knows all commands by name and the arguments of the one that is meant."""
     parser = Parser(prog="gateway", description=DESCRIPTION, epilog=EPILOG, formatter_class=HelpFormatter)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", required=True)

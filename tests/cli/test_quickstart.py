@@ -1,0 +1,66 @@
+"""The newcomer's first minutes: one command, a curl line that works, and the same again on the next day."""
+
+import shlex
+import stat
+
+import httpx
+
+from tests.cli.shell import Served, Shell
+from tests.provider import Provider
+
+
+async def pasted(served: Served) -> httpx.Response:
+    """Do what the printed curl line would, without needing curl."""
+    line = next(line for line in served.lines if line.startswith("curl "))
+    words = shlex.split(line)
+    headers = dict(words[at + 1].split(": ", 1) for at, word in enumerate(words) if word == "-H")
+    async with httpx.AsyncClient() as client:
+        return await client.post(words[1], headers=headers, content=words[words.index("-d") + 1])
+
+
+def admin_keys(served: Served) -> list[str]:
+    return [line.strip() for line in served.lines if line.strip().startswith("sk-gw-admin-")]
+
+
+async def test_quickstart_run_twice_prints_a_line_that_works_and_the_admin_key_once(shell: Shell) -> None:
+    async with shell.serving("quickstart") as first:
+        answer = await pasted(first)
+        assert answer.status_code == 200
+        assert "demo upstream" in answer.json()["choices"][0]["message"]["content"]
+        assert any("DEMO" in line for line in first.lines)
+        (admin_key,) = admin_keys(first)
+        listed = await first.get("/v1/organization/projects", admin_key)
+        assert [project["name"] for project in listed.json()["data"]] == ["Quickstart"]
+        assert (await first.stop()).strip() == ""
+
+    key_file = shell.folder / "data" / "quickstart-key"
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    async with shell.serving("quickstart") as second:
+        assert (await pasted(second)).status_code == 200
+        assert key_file.read_text().strip() in next(line for line in second.lines if line.startswith("curl "))
+        assert admin_keys(second) == []
+    assert [line for line in first.lines + second.lines if line.startswith("{")] == []
+
+
+async def test_quickstart_kept_key_that_opens_nothing_is_replaced(shell: Shell) -> None:
+    async with shell.serving("quickstart"):
+        (key,) = await shell.ask_list("keys", "list")
+        await shell.ask("keys", "delete", str(key["id"]))
+    async with shell.serving("quickstart") as again:
+        assert (await pasted(again)).status_code == 200
+
+
+async def test_quickstart_provider_key_set_calls_the_provider(shell: Shell, provider: Provider) -> None:
+    provider.chat("Hello from the provider")
+    variables = {"OPENAI_API_KEY": "sk-provider", "OPENAI_BASE_URL": provider.base_url}
+    async with shell.serving("quickstart", **variables) as served:
+        assert (await pasted(served)).json()["choices"][0]["message"]["content"] == "Hello from the provider"
+        assert "Calls go to: openai." in served.lines
+    assert (await provider.request()).header("authorization") == "Bearer sk-provider"
+
+
+async def test_quickstart_configuration_without_upstreams_is_refused(shell: Shell) -> None:
+    (shell.folder / "gateway.toml").write_text('[models]\nfast = "gpt-4o-mini"\n')
+    done = await shell.run("quickstart", GATEWAY_CONFIG="gateway.toml")
+    assert (done.exit_code, done.output) == (3, "")
+    assert "[[upstreams]]" in done.errors
