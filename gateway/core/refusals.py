@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from gateway.core.errors import TooManyRequests
-from gateway.core.limits import TOKEN_METRICS, Limit, Metric, Refusal, Scope, period_end
+from gateway.core.limits import TOKEN_METRICS, Limit, Metric, Refusal, Scope, Standing, period_end
 from gateway.core.money import render_usd
 
 _WHOSE = {
@@ -23,7 +23,14 @@ _UNITS = {
 }
 
 
-def refusal_error(refusals: Sequence[Refusal], now: float) -> TooManyRequests:
+class LimitReached(TooManyRequests):
+    """Limits refused a call. `standings` are theirs at that moment, `now` the ledger's clock in Unix seconds."""
+
+    standings: tuple[Standing, ...] = ()
+    now = 0.0
+
+
+def refusal_error(refusals: Sequence[Refusal], now: float) -> LimitReached:
     """Return the error for limits that refused, the one that takes longest to give way first."""
     refusal = refusals[0]
     limit = refusal.limit
@@ -34,13 +41,16 @@ def refusal_error(refusals: Sequence[Refusal], now: float) -> TooManyRequests:
     else:
         kind = "insufficient_quota"
         code, never = ("budget_exhausted", True) if refusal.is_final else ("budget_held", False)
-    return TooManyRequests(
+    error = LimitReached(
         describe(refusal),
         kind=kind,
         code=code,
         retry_after_seconds=wait,
         should_retry=False if never else None,
     )
+    error.standings = tuple(Standing(each.limit, each.period_start, each.used, each.held) for each in refusals)
+    error.now = now
+    return error
 
 
 def describe(refusal: Refusal) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from gateway.core.errors import GatewayError
 from gateway.core.limits import TOKEN_METRICS, Metric, Standing, period_end
 from gateway.core.money import render_usd
+from gateway.core.refusals import LimitReached
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -66,6 +67,8 @@ def error_headers(error: GatewayError, body: bytes) -> RawHeaders:
         headers.append((b"retry-after-ms", b"%d" % milliseconds))
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    if isinstance(error, LimitReached):
+        headers += limit_headers(error.standings, error.now)
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers

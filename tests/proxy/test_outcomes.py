@@ -180,7 +180,7 @@ async def test_client_that_leaves_a_silent_stream_is_noticed(gateway: RunningGat
 
 
 async def test_client_that_leaves_with_figures_already_sent_is_charged_the_larger(gateway: RunningGateway) -> None:
-    sent = [chunk("one", usage={"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19}), Cut.HANG]
+    sent: list[Step] = [chunk("one", usage={"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19}), Cut.HANG]
     gateway.provider.answer(200, EVENT_STREAM, sent, framing="chunked")
     client = await leaver(gateway, stream=True)
     await client.until(b"one")
@@ -222,7 +222,7 @@ async def draining(sqlite_url: str, provider: Provider, tmp_path: Path) -> Any:
 
 async def test_draining_reads_a_stream_on_for_the_exact_figures(draining: RunningGateway) -> None:
     gate = asyncio.Event()
-    steps = [*WORDS, gate, chunk(finish="stop"), usage_chunk(10, 77), DONE]
+    steps: list[Step] = [*WORDS, gate, chunk(finish="stop"), usage_chunk(10, 77), DONE]
     draining.provider.answer(200, EVENT_STREAM, steps, framing="chunked")
     client = await leaver(draining, stream=True)
     await client.until(b"three")
@@ -247,7 +247,7 @@ async def test_draining_reads_a_plain_answer_on_for_the_exact_figures(draining: 
 
 async def test_draining_ends_in_its_time(sqlite_url: str, provider: Provider, tmp_path: Path) -> None:
     provider.answer(200, EVENT_STREAM, [*WORDS, Cut.HANG], framing="chunked")
-    bounds = {"on_disconnect": "drain", "disconnect_drain_seconds": 0.05}
+    bounds: dict[str, Any] = {"on_disconnect": "drain", "disconnect_drain_seconds": 0.05}
     async with running_gateway(sqlite_url, provider, tmp_path, **bounds) as gateway:
         client = await leaver(gateway, stream=True)
         request = await gateway.provider.request()

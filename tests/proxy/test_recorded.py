@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.call import Call
+from gateway.core.call import Call, WireFormat
 from gateway.dialects.chat_completions import ChatCompletions
 from gateway.dialects.completions import Completions
 from gateway.dialects.responses import Responses
@@ -15,7 +15,7 @@ from tests.gateway import RunningGateway
 from tests.recorded import Recorded, openai_streams
 
 STREAMS = openai_streams()
-FORMATS = {
+FORMATS: dict[str, WireFormat] = {
     "/v1/chat/completions": ChatCompletions(),
     "/v1/completions": Completions(),
     "/v1/responses": Responses(),
