@@ -110,10 +110,15 @@ def _used(connection: Connection, counters: Mapping[CounterKey, Any], hours: Seq
     expected, unclear = _usage_by_counter(checked, made_at, hours)
     found = {key: int(row.used) for key, row in counters.items() if key[0] in {limit.id for limit in checked}}
 
+    opened: dict[str, int] = {}
+    for id, start in found:
+        opened[id] = min(start, opened.get(id, start))
+
     def is_due(key: CounterKey) -> bool:
-        """A limit knows nothing of periods that were over before it was made."""
-        end = period_end(everyone[key[0]].interval, key[1])
-        return key not in unclear and (end is None or end > made_at[key[0]])
+        """A limit knows nothing of periods that were over before it was made, by its clock or the ledger's."""
+        id, start = key
+        end = period_end(everyone[id].interval, start)
+        return key not in unclear and (end is None or end > made_at[id]) and start >= opened.get(id, start)
 
     expected = {key: amount for key, amount in expected.items() if is_due(key)}
     found = {key: amount for key, amount in found.items() if is_due(key)}
