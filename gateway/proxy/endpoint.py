@@ -89,6 +89,9 @@ class Endpoint:
         error: GatewayError | None = None
         try:
             await self._serve(exchange, relay, scope, receive)
+        except UpstreamFailed as failure:
+            error = failure
+            self._note(exchange, failure)
         except GatewayError as refused:
             error = refused
         except ClientLeft:
@@ -170,6 +173,17 @@ class Endpoint:
             await relay.answer(answered.reply)
         finally:
             answered.reply.close()
+
+    def _note(self, exchange: Exchange, failure: UpstreamFailed) -> None:
+        """Leave in the log what only an admin should know. A cause's own words may hold what a provider wrote."""
+        cause = failure.__cause__
+        why = f"{type(cause).__name__} {cause if isinstance(cause, OSError) else ''}" if cause is not None else "-"
+        name = exchange.route.candidates[-1].name if exchange.route is not None else "-"
+        log.warning(
+            "call %s: %s by upstream %s, its status %d, its request id %s, cause %s",
+            *(exchange.request_id, failure.code, exchange.upstream.name if exchange.upstream is not None else name),
+            *(exchange.status, exchange.upstream_request_id or "-", why),
+        )
 
     def _body_for(self, exchange: Exchange, call: Call, found: Route) -> Callable[[Upstream], bytes]:
         """Return what writes the body for an upstream: the client's own bytes unless something must change."""
