@@ -7,6 +7,8 @@ What it makes is made once and found again: the database, a project, a user, a k
 import argparse
 import asyncio
 import os
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -194,10 +196,18 @@ def _text(ready: Ready) -> str:
         "Or with OpenAI's SDK for Python:\n\n"
         "    from openai import OpenAI\n"
         f'    client = OpenAI(base_url="{ready.url}/v1", api_key="{ready.key}")',
-        f"What was used: gateway usage. Data and this key are in {ready.folder.absolute()}. Ctrl-C ends.",
+        f"What was used: {_command()} usage. Data and this key are in {ready.folder.absolute()}. Ctrl-C ends.",
     ]
     if ready.hint:
         parts.insert(2, f"Note: {ready.hint}")
     if ready.admin_key:
         parts.insert(-1, f"The admin key, shown only this once:\n\n    {ready.admin_key}")
     return "\n\n".join(parts) + "\n"
+
+
+def _command() -> str:
+    """Return what to type for `gateway`: its path where the shell does not find it, as behind `make run`."""
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":
+        return f"{sys.executable} -m gateway"
+    return program.name if shutil.which(program.name) else str(program)

@@ -190,8 +190,8 @@ def _print(report: Report, sizes: Sequence[int]) -> None:
             [(share.name, *_cells(share.usage)) for share in report.shares],
             right=FIGURES,
         )
-    if report.total.unpriced_requests:
-        print(f"\n{report.total.unpriced_requests} requests went to models without a price and count as 0 USD.")
+    if (count := report.total.unpriced_requests) > 0:
+        print(f"\n{count} {'request' if count == 1 else 'requests'} to models without a price: counted as 0 USD.")
 
 
 def _cells(figures: Figures) -> tuple[object, ...]:

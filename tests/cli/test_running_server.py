@@ -25,6 +25,7 @@ async def test_change_on_the_command_line_binds_the_next_call(team_shell: Shell,
         "OPENAI_API_KEY": "sk-provider",
         "OPENAI_BASE_URL": provider.base_url,
         "GATEWAY_ADMIN_KEY": ADMIN_KEY,
+        "GATEWAY_WORKERS": "1" if is_sqlite(team_shell.variables["GATEWAY_DATABASE_URL"]) else "2",
     }
     await team_shell.ask("projects", "create", "Team")
     made = await team_shell.ask("keys", "create", "--project", "Team", "--service-account", "bot")
