@@ -213,6 +213,8 @@ class Gateway:
                 metrics.event_loop_lagged(max(self._clock.monotonic() - due, 0.0))
                 for name, load in pool.load().items():
                     metrics.upstream_connections_are(name, load.in_use)
+                if self._rooms is not None:
+                    metrics.holds_are_open(len(self._rooms.house.running))
                 metrics.publish()
 
         async def keep_partitions() -> None:

@@ -166,7 +166,7 @@ class PriceTable:
         entry = own or self._fallback(provider, name)
         if price is None and entry is not None and entry.prices:
             # Service tiers are the prices of the provider that lists them; who resells the model has its own or none.
-            price = _model_price(entry.prices if own else {"": entry.prices[""]})
+            price = _model_price(entry.prices if own else {"demo": "openai", "": entry.prices[""]})
         return price, self._facts_of(name, entry)
 
     def _override(self, name: str) -> ModelPrice | None:
