@@ -9,7 +9,7 @@ import pytest
 from gateway.core.upstreams import Upstream
 from gateway.settings import CatalogSettings
 from tests.events import JSON
-from tests.gateway import MODEL, RunningGateway, bearer, chat_body, running_gateway
+from tests.gateway import MODEL, PATIENCE_SECONDS, RunningGateway, bearer, chat_body, running_gateway
 from tests.provider import Provider
 
 MODELS = json.dumps(
@@ -18,45 +18,44 @@ MODELS = json.dumps(
 ).encode()  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/"),
-        ("GET", "/v1/chat/completions"),
-        ("PUT", "/v1/chat/completions"),
-        ("DELETE", "/v1/chat/completions"),
-        ("POST", "/v1/chat/completions/"),
-        ("POST", "/v1/chat/completions/x"),
-        ("POST", "/chat/completions"),
-        ("POST", "/openai/openai/v1/chat/completions"),
-        ("POST", "//v1/chat/completions"),
-        ("POST", "/v1/../v1/chat/completions"),
-        ("POST", "/v1/models"),
-        ("POST", "/v1/responses/resp_1"),
-        ("GET", "/v1/responses"),
-        ("GET", "/v1/responses/resp_1/cancel"),
-        ("GET", "/v1/responses/resp_1/nothing"),
-        ("GET", "/v1/files"),
-        ("POST", "/v1/fine_tuning/jobs"),
-        ("POST", "/v1/assistants"),
-        ("GET", "/openai/v1/vector_stores"),
-        ("POST", "/v1/realtime/sessions"),
-        ("OPTIONS", "/v1/chat/completions"),
-    ],
-)
-async def test_route_that_is_not_in_the_table_is_not_served(gateway: RunningGateway, method: str, path: str) -> None:
+NOT_SERVED = [
+    ("GET", "/"),
+    ("GET", "/v1/chat/completions"),
+    ("PUT", "/v1/chat/completions"),
+    ("DELETE", "/v1/chat/completions"),
+    ("POST", "/v1/chat/completions/"),
+    ("POST", "/v1/chat/completions/x"),
+    ("POST", "/chat/completions"),
+    ("POST", "/openai/openai/v1/chat/completions"),
+    ("POST", "//v1/chat/completions"),
+    ("POST", "/v1/../v1/chat/completions"),
+    ("POST", "/v1/models"),
+    ("POST", "/v1/responses/resp_1"),
+    ("GET", "/v1/responses"),
+    ("GET", "/v1/responses/resp_1/cancel"),
+    ("GET", "/v1/responses/resp_1/nothing"),
+    ("GET", "/v1/files"),
+    ("POST", "/v1/fine_tuning/jobs"),
+    ("POST", "/v1/assistants"),
+    ("GET", "/openai/v1/vector_stores"),
+    ("POST", "/v1/realtime/sessions"),
+    ("OPTIONS", "/v1/chat/completions"),
+]
+
+
+async def test_route_that_is_not_in_the_table_is_not_served(gateway: RunningGateway) -> None:
     key = await gateway.key()
-    request = f"{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: 2\r\n\r\n{{}}"
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    writer.write(request.encode())
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    assert head.startswith("HTTP/1.1 404")
-    length = int(next(line for line in head.splitlines() if line.startswith("content-length")).split(":")[1])
-    body = json.loads(await reader.readexactly(length))
+    for method, path in NOT_SERVED:
+        head = f"{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: 2\r\n\r\n"
+        writer.write(head.encode() + b"{}")
+        answer = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)).decode()
+        assert answer.startswith("HTTP/1.1 404"), (method, path)
+        length = int(next(line for line in answer.splitlines() if line.startswith("content-length")).split(":")[1])
+        error = json.loads(await reader.readexactly(length))["error"]
+        assert (error["code"], error["type"]) == ("route_not_served", "invalid_request_error"), (method, path)
+        assert "x-request-id" in answer
     writer.close()
-    assert body["error"]["code"] == "route_not_served"
-    assert body["error"]["type"] == "invalid_request_error"
-    assert "x-request-id" in head
 
 
 async def test_websocket_upgrade_is_not_served(gateway: RunningGateway) -> None:
@@ -71,23 +70,23 @@ async def test_websocket_upgrade_is_not_served(gateway: RunningGateway) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (404, "route_not_served")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/v1/responses/%2e%2e"),
-        ("GET", "/v1/responses/..%2fmodels"),
-        ("GET", "/v1/responses/%2e%2e%2fmodels"),
-        ("DELETE", "/v1/responses/resp_1%3Fx"),
-        ("DELETE", "/v1/responses/resp_1%00"),
-        ("GET", "/v1/responses/resp_1%0d%0aX:%20y"),
-        ("GET", "/v1/responses/resp_1%252f.."),
-    ],
-)
-async def test_path_that_tries_to_climb_reaches_no_provider(gateway: RunningGateway, method: str, path: str) -> None:
+CLIMBING = [
+    ("GET", "/v1/responses/%2e%2e"),
+    ("GET", "/v1/responses/..%2fmodels"),
+    ("GET", "/v1/responses/%2e%2e%2fmodels"),
+    ("DELETE", "/v1/responses/resp_1%3Fx"),
+    ("DELETE", "/v1/responses/resp_1%00"),
+    ("GET", "/v1/responses/resp_1%0d%0aX:%20y"),
+    ("GET", "/v1/responses/resp_1%252f.."),
+]
+
+
+async def test_path_that_tries_to_climb_reaches_no_provider(gateway: RunningGateway) -> None:
     key = await gateway.key()
-    refused = await gateway.http.request(method, path, headers=bearer(key))
-    assert refused.status_code == 404
-    assert refused.json()["error"]["code"] in ("route_not_served", "not_found", None)
+    for method, path in CLIMBING:
+        refused = await gateway.http.request(method, path, headers=bearer(key))
+        assert refused.status_code == 404, path
+        assert refused.json()["error"]["code"] in ("route_not_served", "not_found", None)
     assert gateway.provider.requests == []
 
 
@@ -98,15 +97,14 @@ async def test_query_that_tries_to_split_the_request_is_refused(gateway: Running
     assert gateway.provider.requests == []
 
 
-@pytest.mark.parametrize("host", ["x/?", "x/v1/organization", "x#", "x@y", "[::1", ""])
-async def test_host_header_with_a_path_changes_nothing(gateway: RunningGateway, host: str) -> None:
+async def test_host_header_with_a_path_changes_nothing(gateway: RunningGateway) -> None:
     gateway.provider.chat("Hello")
-    answer = await gateway.chat(await gateway.key())
-    assert answer.status_code == 200
-    answer = await gateway.post(await gateway.key(), "/v1/chat/completions", chat_body(), host=host)
-    assert answer.status_code in (200, 400)
-    refused = await gateway.http.get("/v1/organization/projects", headers={"host": host, **bearer(await gateway.key())})
-    assert refused.status_code in (400, 403)
+    key = await gateway.key()
+    for host in ("x/?", "x/v1/organization", "x#", "x@y", "[::1", ""):
+        answer = await gateway.post(key, "/v1/chat/completions", chat_body(), host=host)
+        assert answer.status_code == 200, host
+        refused = await gateway.http.get("/v1/organization/projects", headers={"host": host, **bearer(key)})
+        assert refused.status_code == 403, host
 
 
 async def test_models_are_those_the_key_may_call(gateway: RunningGateway) -> None:
