@@ -166,7 +166,7 @@ class PriceTable:
         entry = own or self._fallback(provider, name)
         if price is None and entry is not None and entry.prices:
             # Service tiers are the prices of the provider that lists them; who resells the model has its own or none.
-            price = _model_price(entry.prices if own else {"demo": "openai", "": entry.prices[""]})
+            price = _model_price(entry.prices if own else {"": entry.prices[""]})
         return price, self._facts_of(name, entry)
 
     def _override(self, name: str) -> ModelPrice | None:
@@ -200,7 +200,7 @@ class PriceTable:
         return ModelFacts(context, min(DEFAULT_MAX_OUTPUT_TOKENS, context), False, "max_tokens")
 
 
-_DATA_PROVIDERS = {"gemini": "google"}
+_DATA_PROVIDERS = {"gemini": "google", "demo": "openai"}
 """The gateway's species whose name in the data file is another one."""
 
 _COMPACT_DATE = re.compile(r"-(20[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])(?=-|:|$)")
