@@ -7,19 +7,21 @@ import argparse
 import ast
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway import cli, routes
 from gateway.admin.table import ROUTES as ADMIN_ROUTES
 from gateway.cli.quickstart import PROVIDER_VARIABLES
 from gateway.core.limits import Interval, Metric, Scope
-from gateway.core.prices import _OVERRIDE_RATES
+from gateway.core.prices import _OVERRIDE_RATES, override_price
 from gateway.me.routes import ANSWERS as OWN_ROUTES
 from gateway.metrics import Metrics
-from gateway.settings import VARIABLES, ConfigFile, UpstreamTable
+from gateway.settings import IGNORED, VARIABLES, ConfigFile, UpstreamTable
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -50,6 +52,13 @@ def test_readme_settings_table_is_the_settings() -> None:
     assert rows == [f"| `{one.name}` | {one.default} | {one.meaning} |" for one in VARIABLES]
 
 
+def test_variable_that_is_told_exists() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    told = set(re.findall(r"\bGATEWAY_[A-Z_]*[A-Z]\b", ALL_TEXT))
+    known = {*(one.name for one in VARIABLES), *IGNORED, *re.findall(r"\$\{(GATEWAY_\w+)", compose)}
+    assert sorted(told - known) == []
+
+
 def test_provider_variable_is_told() -> None:
     assert untold({*PROVIDER_VARIABLES, *(name.replace("API_KEY", "BASE_URL") for name in PROVIDER_VARIABLES)}) == []
 
@@ -57,6 +66,22 @@ def test_provider_variable_is_told() -> None:
 def test_toml_key_is_told() -> None:
     keys = {*ConfigFile.__struct_fields__, *UpstreamTable.__struct_fields__, *_OVERRIDE_RATES}
     assert untold(keys, TEXT["docs/configuration.md"]) == []
+
+
+def blocks(language: str) -> list[str]:
+    return [block for text in TEXT.values() for its_language, block in FENCE.findall(text) if its_language == language]
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_pasted_toml_is_understood(block: str) -> None:
+    config = msgspec.convert(tomllib.loads(block), ConfigFile)
+    for model, words in config.prices.items():
+        override_price(model, words)
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_pasted_python_is_understood(block: str) -> None:
+    ast.parse(block)
 
 
 def test_word_of_a_limit_is_told() -> None:
