@@ -93,6 +93,11 @@ class Ledger:
         """False from a failed batch on until the next one that commits."""
         return self._writer.available
 
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing waits for the database."""
+        return self._writer.is_idle
+
     async def reserve(self, reservation: Reservation) -> Grant | Refused | Stale:
         """Admit the call under all its limits or under none. A Grant is durable.
 

@@ -5,6 +5,8 @@ The order: the table lock on `hold` (shared among batches; making a limit exclud
 its row was locked. Victims of a deadlock or a lock timeout run again.
 """
 
+# ruff: noqa: S608 - statements are put together from constant names of columns, values are bound
+
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -145,7 +147,7 @@ FORGET_MINUTES = """
     AND period_start < (SELECT max(period_start) FROM counter newer WHERE newer.limit_id = counter.limit_id)"""
 
 
-class _Lost(Exception):
+class _Lost(Exception):  # noqa: N818 - a turn of events, not an error
     """Another process settled one of these calls between our reading and our writing."""
 
 

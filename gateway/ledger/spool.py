@@ -22,7 +22,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Settlement)
 
 
-class SpoolFull(Exception):
+class SpoolFull(Exception):  # noqa: N818 - a state of the spool
     """No room is left; the settlement is in memory only."""
 
 
@@ -43,15 +43,19 @@ class Spool:
         os.posix_fallocate(self._file, 0, size_bytes)
         unseen.rename(self.path)
 
-    def append(self, settlements: Sequence[Settlement]) -> None:
-        """Write the settlements and sync them. Raises SpoolFull, and then none of them was written."""
-        payloads = [_encoder.encode(settlement) for settlement in settlements]
-        records = b"".join(_HEAD.pack(len(payload), zlib.crc32(payload)) + payload for payload in payloads)
-        if self._end + len(records) + _HEAD.size > self._size:
+    def append(self, settlements: Sequence[Settlement]) -> int:
+        """Write the settlements and sync them; return how many. Raises SpoolFull, and then none of them was written.
+
+        A value that no record can hold leaves only its own settlement out: the database will refuse it too.
+        """
+        records = [record for record in map(_record, settlements) if record is not None]
+        room = b"".join(records)
+        if self._end + len(room) + _HEAD.size > self._size:
             raise SpoolFull
-        os.pwrite(self._file, records + bytes(_HEAD.size), self._end)
+        os.pwrite(self._file, room + bytes(_HEAD.size), self._end)
         os.fdatasync(self._file)
-        self._end += len(records)
+        self._end += len(room)
+        return len(records)
 
     def clear(self) -> None:
         """Forget all records: the database has them."""
@@ -109,6 +113,14 @@ def _adopt(path: Path) -> Adopted | None:
         os.close(file)
         return None
     return Adopted(path, file)
+
+
+def _record(settlement: Settlement) -> bytes | None:
+    try:
+        payload = _encoder.encode(settlement)
+    except (ValueError, OverflowError):  # a lone surrogate, an integer beyond 64 bits
+        return None
+    return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 def _records(data: bytes) -> Iterator[Settlement]:

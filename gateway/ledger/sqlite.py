@@ -6,6 +6,8 @@ log is synced in a thread and only then is the batch's commit told to anybody: d
 Checkpoints run in that thread too, on the same connection, between batches: no second connection ever checkpoints.
 """
 
+# ruff: noqa: S608 - statements are put together from constant names of columns, values are bound
+
 import asyncio
 import os
 import sqlite3
@@ -124,9 +126,15 @@ MINUTES_KEPT_SECONDS = 3_600
 
 
 class SqliteLedger:
-    """The ledger's transactions on a SQLite file. `clock` returns Unix microseconds; `owner` names this process."""
+    """The ledger's transactions on a SQLite file. `clock` returns Unix microseconds; `owner` names this process.
 
-    def __init__(self, path: Path, owner: str, clock: Callable[[], int]) -> None:
+    A foreign lock is waited for `lock_patience_seconds` before the database counts as away.
+    """
+
+    def __init__(
+        self, path: Path, owner: str, clock: Callable[[], int], lock_patience_seconds: float = LOCK_PATIENCE_SECONDS
+    ) -> None:
+        self._lock_patience = lock_patience_seconds
         self._path = path
         self.owner = owner
         self._clock = clock
@@ -169,7 +177,7 @@ class SqliteLedger:
 
         Raises ServiceUnavailable when the database is away, whatever the work raises otherwise.
         """
-        patience = asyncio.get_running_loop().time() + LOCK_PATIENCE_SECONDS
+        patience = asyncio.get_running_loop().time() + self._lock_patience
         async with self._turn:
             try:
                 await self._begin(patience)

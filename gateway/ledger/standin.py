@@ -89,11 +89,10 @@ class StandIn:
         if not new:
             return
         try:
-            await asyncio.to_thread(self._spool.append, [waiting.item for waiting in new])
+            self._records += await asyncio.to_thread(self._spool.append, [waiting.item for waiting in new])
         except (SpoolFull, OSError) as error:
             log.critical("the spool cannot take %d settlements, they are in memory only: %r", len(new), error)
         else:
-            self._records += len(new)
             self._observer.ledger_spooled(self._records)
         for waiting in new:
             waiting.is_spooled = True

@@ -114,7 +114,7 @@ class Writer:
     @property
     def is_idle(self) -> bool:
         """True when nothing waits for the database."""
-        return not (self._reservations or self._settlements or self._voids or self._settling)
+        return not (self._reservations or self._settlements or self._voids or self._asking or self._settling)
 
     async def run(self) -> None:
         """Commit batches until `close`. The task's owner awaits it, then `finish`."""
@@ -189,7 +189,7 @@ class Writer:
             answers = await self._database.commit(batch)
         except ServiceUnavailable:
             raise
-        except Exception as error:  # Whatever the batch's content made the database say, it must not fail neighbours.
+        except Exception as error:  # noqa: BLE001 - whatever an item made the database say, its neighbours are served
             if len(batch) == 1:
                 await self._refuse(reservations, settlements, voids, error)
             else:

@@ -1,5 +1,7 @@
 """Small calls for the ledger, a plain reader of its tables, and the invariants that hold between them."""
 
+# ruff: noqa: S608 - statements are put together from constant names of columns, values are bound
+
 import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -101,7 +103,7 @@ def ending(asked: Reservation, grant: Grant, used: Figures | None = None) -> Set
 def transactions(url: str, owner: str, now_us: Callable[[], int]) -> Transactions:
     """The ledger's transactions on either database."""
     if is_sqlite(url):
-        return SqliteLedger(sqlite_path(url), owner, now_us)
+        return SqliteLedger(sqlite_path(url), owner, now_us, lock_patience_seconds=0.5)
     return PostgresLedger(postgres_dsn(url), owner, now_us, lambda _cause: None)
 
 

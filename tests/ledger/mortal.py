@@ -1,0 +1,45 @@
+"""A process with a ledger that is killed: `python -m tests.ledger.mortal URL SPOOL_FOLDER hold|spool REVISION`.
+
+`hold` takes three holds, notes progress on one and waits for its end. `spool` takes a hold, has the database locked
+under it, lets the call end into the spool, and waits for its end. Each says READY on its standard output.
+"""
+
+import asyncio
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+from gateway.core.limits import Interval, Metric
+from gateway.ledger.entries import Grant
+from gateway.ledger.ledger import Ledger
+from gateway.store.engine import is_sqlite, sqlite_path
+from tests.ledger import books
+from tests.ledger.books import ending, limit, reservation
+from tests.ledger.running import Seen
+
+LIMITS = (limit(Metric.TOKENS, 1_000), limit(Metric.CONCURRENCY, 10), limit(Metric.COST, 10_000, Interval.MONTH))
+
+
+async def main(url: str, folder: str, what: str, revision: str) -> None:
+    transactions = books.transactions(url, "mortal", lambda: time.time_ns() // 1000)
+    ledger = Ledger(transactions, Path(folder), Seen(), time.monotonic, sole_owner=is_sqlite(url))
+    await ledger.open()
+    calls = []
+    for number in range(3):
+        asked = reservation(f"req_{number}", LIMITS, int(revision))
+        grant = await ledger.reserve(asked)
+        assert isinstance(grant, Grant), grant
+        calls.append((asked, grant))
+    await transactions.beat({"req_1": (12, 7)})
+    if what == "spool":
+        foreign = sqlite3.connect(sqlite_path(url), isolation_level=None)
+        foreign.execute("BEGIN EXCLUSIVE")
+        await ledger.settle(ending(*calls[0]))
+    sys.stdout.write(f"READY {calls[2][1].admitted_at_us}\n")
+    sys.stdout.flush()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
