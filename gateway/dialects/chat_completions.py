@@ -76,7 +76,10 @@ class Answer(msgspec.Struct, gc=False):
     x_groq: GroqExtra | None = None
 
 
-DECISIVE = (b'"model"', b'"stream"', b'"stream_options"', b'"max_tokens"', b'"max_completion_tokens"', b'"n"')
+DECISIVE = (
+    b'"model"', b'"messages"', b'"stream"', b'"stream_options"', b'"max_tokens"', b'"max_completion_tokens"', b'"n"',
+    b'"service_tier"',
+)  # fmt: skip
 _requests = msgspec.json.Decoder(Request)
 _answers = msgspec.json.Decoder(Answer)
 
@@ -105,7 +108,8 @@ class ChatCompletions:
             body=body,
             streams=asked.stream is True,
             wants_usage=asked.stream_options is not None and asked.stream_options.include_usage is True,
-            output_cap=asked.max_completion_tokens or asked.max_tokens,
+            # Of two, a server may honour either.
+            output_cap=max(asked.max_completion_tokens or 0, asked.max_tokens or 0) or None,
             cap_field=cap_field,
             choices=asked.n or 1,
             service_tier=asked.service_tier,

@@ -76,7 +76,7 @@ CLIENT_TOOLS = frozenset({"function", "custom", None})
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"})
 DECISIVE = (
     b'"model"', b'"stream"', b'"max_output_tokens"', b'"previous_response_id"', b'"conversation"', b'"prompt"',
-    b'"background"', b'"input"',
+    b'"background"', b'"input"', b'"service_tier"',
 )  # fmt: skip
 _requests = msgspec.json.Decoder(Request)
 _responses = msgspec.json.Decoder(Response)

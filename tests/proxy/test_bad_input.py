@@ -46,6 +46,8 @@ BAD_BODIES: list[tuple[str, bytes, str | None]] = [
     ("model twice, escaped", b'{"model":"gpt-4o-mini","messages":[],"m\\u006fdel":"gpt-4o"}', "model"),
     ("max_tokens twice", chat(max_tokens=1)[:-1] + b',"max_tokens":9}', "max_tokens"),
     ("stream twice", chat(stream=False)[:-1] + b',"stream":true}', "stream"),
+    ("messages twice", chat()[:-1] + b',"messages":[]}', "messages"),
+    ("service_tier twice", chat(service_tier="flex")[:-1] + b',"service_tier":"priority"}', "service_tier"),
     ("model a number", chat(model=7), "model"),
     ("model null", chat(model=None), "model"),
     ("model empty", chat(model=""), "model"),

@@ -5,16 +5,20 @@ import json
 import re
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
+from sqlalchemy import Connection
 
-from gateway.core.limits import Interval, Metric, Scope
+from gateway.core.limits import Interval, Limit, Metric, Scope
+from gateway.settings import CatalogSettings
+from gateway.store import limit_opening
 from tests.events import JSON, completion, response, usage
-from tests.gateway import MODEL, LimitSpec, RunningGateway
-from tests.provider import Request, Step, compose
+from tests.gateway import MODEL, LimitSpec, RunningGateway, running_gateway
+from tests.provider import Provider, Request, Step, compose
 
 HI: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hi"}]
 STORM = 200
@@ -232,6 +236,31 @@ async def test_cap_of_the_clients_own_that_does_not_fit_is_refused(gateway: Runn
     assert refused.status_code == 429
     gateway.provider.chat("Hello")
     assert (await gateway.chat(key, max_tokens=900)).status_code == 200
+
+
+async def test_caps_of_both_names_hold_the_larger(gateway: RunningGateway) -> None:
+    key = await gateway.key(limits=[(Metric.OUTPUT_TOKENS, Interval.DAY, 100)])
+    assert (await gateway.chat(key, max_tokens=101, max_completion_tokens=1)).status_code == 429
+    assert (await gateway.chat(key, max_tokens=1, max_completion_tokens=101)).status_code == 429
+
+
+async def test_limit_of_some_models_binds_those_behind_an_alias_too(
+    sqlite_url: str, provider: Provider, tmp_path: Path
+) -> None:
+    def limit(connection: Connection) -> None:
+        new = Limit("lim_1", Scope.API_KEY, "key_1", Metric.REQUESTS, Interval.DAY, 1, ("gpt-4o-*",))
+        limit_opening.create(connection, new, 0)
+
+    provider.chat("Hello")
+    catalog = CatalogSettings(aliases={"fast": "gpt-4o-mini"})
+    async with running_gateway(sqlite_url, provider, tmp_path, catalog=catalog) as gateway:
+        key = await gateway.key()
+        await gateway.change(limit)
+        assert (await gateway.chat(key, model="o3")).status_code == 200
+        assert (await gateway.chat(key, model="fast")).status_code == 200
+        refused = await gateway.chat(key, model="fast")
+        assert refused.status_code == 429 and "for gpt-4o-*" in refused.json()["error"]["message"]
+        assert (await gateway.chat(key, model="o3")).status_code == 200
 
 
 async def test_choices_multiply_what_is_held(gateway: RunningGateway) -> None:
