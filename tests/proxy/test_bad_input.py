@@ -149,6 +149,9 @@ async def test_bodies_over_the_memory_of_all_are_refused_for_now(
 ) -> None:
     async with running_gateway(sqlite_url, provider, tmp_path, max_bodies_bytes=1_000) as gateway:
         key = await gateway.key()
+        provider.answer(200, JSON, completion())
+        assert (await gateway.post(key, CHAT, chat(x="y" * 800))).status_code == 200
+        assert (await gateway.post(key, CHAT, chat(x="y" * 800, n="?"))).status_code == 400
         refused = await gateway.post(key, CHAT, chat(x="y" * 2_000))
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
         provider.chat("Hello")

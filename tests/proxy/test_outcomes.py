@@ -105,6 +105,14 @@ async def test_call_refused_for_its_content_passes_unchanged(gateway: RunningGat
     assert (answer.status_code, answer.content) == (403, body)
 
 
+async def test_redirect_is_not_followed(gateway: RunningGateway) -> None:
+    gateway.provider.answer(307, {"location": "http://127.0.0.1:1/elsewhere"})
+    answer = await gateway.chat(await gateway.key(limits=LIMITS))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_refused")
+    assert "location" not in answer.headers
+    assert figures(await gateway.charged()) == ("upstream_failed", "reported", 1, 0, 0, 0)
+
+
 async def test_error_larger_than_what_is_kept_reaches_the_client_whole(gateway: RunningGateway) -> None:
     body = b"x" * (17 * 1024 * 1024)
     gateway.provider.answer(500, {"content-type": "text/plain"}, body)

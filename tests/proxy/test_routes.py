@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import openai
 import pytest
@@ -121,6 +123,25 @@ async def test_models_are_those_the_key_may_call(gateway: RunningGateway) -> Non
     assert len((await under_prefix.models.list()).data) == 4
 
 
+async def test_models_of_an_upstream_without_a_list_are_those_it_names(
+    sqlite_url: str, provider: Provider, tmp_path: Path
+) -> None:
+    def named(main: Upstream) -> Upstream:
+        return replace(main, models=("own-model", "gpt-*"))
+
+    provider.answer(404, JSON, b"{}")
+    catalog = CatalogSettings(aliases={"fast": "own-model"})
+    async with running_gateway(sqlite_url, provider, tmp_path, upstream=named, catalog=catalog) as gateway:
+        client = gateway.openai(await gateway.key())
+        assert [model.id async for model in await client.models.list()] == ["fast", "own-model"]
+
+
+async def test_models_that_nobody_can_list_are_an_error(gateway: RunningGateway) -> None:
+    gateway.provider.answer(500, JSON, b"{}")
+    refused = await gateway.http.get("/v1/models", headers=bearer(await gateway.key()))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (502, "upstream_unreachable")
+
+
 async def test_models_without_a_key_are_refused(gateway: RunningGateway) -> None:
     refused = await gateway.http.get("/v1/models")
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
@@ -140,12 +161,11 @@ async def test_request_that_came_from_a_gateway_is_refused_as_a_loop(gateway: Ru
 
 
 async def test_alias_is_called_by_its_name_and_both_are_on_the_ledger(
-    sqlite_url: str, provider: Provider, tmp_path_factory: pytest.TempPathFactory
+    sqlite_url: str, provider: Provider, tmp_path: Path
 ) -> None:
     provider.chat("Hello")
     catalog = CatalogSettings(aliases={"fast": MODEL})
-    folder = tmp_path_factory.mktemp("alias")
-    async with running_gateway(sqlite_url, provider, folder, catalog=catalog) as gateway:
+    async with running_gateway(sqlite_url, provider, tmp_path, catalog=catalog) as gateway:
         body = b'{ "messages":[{"role":"user","content":"\\u00e9 \xc3\xa9"}],\n"model" : "fast", "temperature": 1.0e0}'
         answer = await gateway.post(await gateway.key(), "/v1/chat/completions", body)
         assert answer.status_code == 200
@@ -224,16 +244,15 @@ async def test_inbound_headers_leave_the_providers_own_affairs_out(gateway: Runn
 
 
 async def test_second_upstream_takes_the_call_when_the_first_cannot_be_reached(
-    sqlite_url: str, provider: Provider, tmp_path_factory: pytest.TempPathFactory
+    sqlite_url: str, provider: Provider, tmp_path: Path
 ) -> None:
     provider.chat("Hello")
     spare = Upstream("spare", "openai", provider.base_url, "sk-spare-0123456789")
     catalog = CatalogSettings(upstreams=(spare,))
-    folder = tmp_path_factory.mktemp("spare")
 
     def nowhere(main: Upstream) -> Upstream:
         return Upstream(main.name, main.provider, "http://127.0.0.1:1/v1", main.api_key)
 
-    async with running_gateway(sqlite_url, provider, folder, upstream=nowhere, catalog=catalog) as gateway:
+    async with running_gateway(sqlite_url, provider, tmp_path, upstream=nowhere, catalog=catalog) as gateway:
         assert (await gateway.chat(await gateway.key())).status_code == 200
         assert (await gateway.charged()).upstream == "spare"
