@@ -141,7 +141,6 @@ class Relay:
                 await self._body(passing)
         await self._read_behind_end(reply, meter)
         exchange.last_byte_at = self._till.monotonic()
-        exchange.object_id = meter.object_id
         last = meter.finish()
         await settle(self._till, exchange)
         await self.end_with(last)

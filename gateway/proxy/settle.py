@@ -89,9 +89,10 @@ async def _note_ownership(till: Till, exchange: Exchange, settlement: Settlement
     if call is None or exchange.status not in ANSWERED:
         return
     caller, upstream = settlement.caller, settlement.subject.upstream
+    object_id = exchange.object_id or (exchange.meter.object_id if exchange.meter is not None else None)
     try:
-        if call.stores and exchange.object_id:
-            name = exchange.object_id[:MOST_ID_CHARACTERS]
+        if call.stores and object_id:
+            name = object_id[:MOST_ID_CHARACTERS]
             at = settlement.admitted_at_us // MICROSECONDS
             made = ProviderObject(upstream, name, caller.project_id, caller.api_key_id, call.operation, at)
             await till.database.write(lambda connection: provider_objects.record(connection, made))
@@ -100,7 +101,7 @@ async def _note_ownership(till: Till, exchange: Exchange, settlement: Settlement
             await till.database.write(lambda connection: provider_objects.forget(connection, upstream, gone))
     except ServiceUnavailable:
         # The charge goes on to the spool; only the note of the owner is lost, and then nobody can reach the object.
-        log.warning("could not note who made %s", exchange.object_id)
+        log.warning("could not note who made %s", object_id)
 
 
 async def _prompt_tokens(till: Till, exchange: Exchange) -> int:

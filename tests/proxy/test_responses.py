@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from tests.events import EVENT_STREAM, JSON, response, response_events
 from tests.gateway import MODEL, RunningGateway
+from tests.provider import Cut
 
 
 async def made(gateway: RunningGateway, client: AsyncOpenAI, id: str = "resp_1") -> None:
@@ -92,6 +93,17 @@ async def test_streamed_response_is_its_makers_too(gateway: RunningGateway) -> N
     client = gateway.openai(await gateway.key())
     gateway.provider.answer(200, EVENT_STREAM, response_events("resp_9"), framing="chunked")
     assert [event async for event in await client.responses.create(model=MODEL, input="Hi", stream=True)]
+    gateway.provider.answer(200, JSON, json.dumps(response("resp_9")).encode())
+    assert (await client.responses.retrieve("resp_9")).id == "resp_9"
+
+
+async def test_response_whose_client_left_is_its_makers_still(gateway: RunningGateway) -> None:
+    client = gateway.openai(await gateway.key())
+    gateway.provider.answer(200, EVENT_STREAM, [*response_events("resp_9")[:6], Cut.HANG], framing="chunked")
+    stream = await client.responses.create(model=MODEL, input="Hi", stream=True)
+    assert (await anext(aiter(stream))).type == "response.created"
+    await stream.close()
+    assert (await gateway.charged()).outcome == "client_left"
     gateway.provider.answer(200, JSON, json.dumps(response("resp_9")).encode())
     assert (await client.responses.retrieve("resp_9")).id == "resp_9"
 
