@@ -138,7 +138,6 @@ class Metrics:
         )
         self._overrun_tokens = Family("counter", "gateway_overrun_tokens", "Tokens charged above what was reserved.")
         self._spool_records = Family("sum_gauge", "gateway_spool_records", "Settlements that wait for the database.")
-        self._spool_oldest = Family("max_gauge", "gateway_spool_oldest_seconds", "Age of the oldest of them.")
         self._batch_size = Family(
             "histogram", "gateway_ledger_batch_size", "Reservations and settlements per commit.", bounds=_BATCH_SIZES
         )
@@ -204,15 +203,11 @@ class Metrics:
     def ledger_batch(self, size: int, seconds: float) -> None:
         """One ledger transaction carried `size` reservations and settlements; its time is in theirs."""
         del seconds
-        self.batch_committed(size)
+        self._batch_size.observe((), size)
 
     def ledger_spooled(self, records: int) -> None:
         """So many settlements wait in this process's spool."""
         self._spool_records.set((), records)
-
-    def batch_committed(self, size: int) -> None:
-        """One ledger transaction carried `size` reservations and settlements."""
-        self._batch_size.observe((), size)
 
     def ledger_retried(self, cause: str) -> None:
         """A ledger transaction is run again because of `cause`: busy, deadlock, connection, item."""
@@ -221,11 +216,6 @@ class Metrics:
     def holds_are_open(self, count: int) -> None:
         """So many calls of this process are admitted and not settled."""
         self._holds_open.set((), count)
-
-    def spool_holds(self, records: int, oldest_seconds: float) -> None:
-        """So many settlements wait in this process's spool."""
-        self._spool_records.set((), records)
-        self._spool_oldest.set((), oldest_seconds)
 
     def upstream_connections_are(self, upstream: str, count: int) -> None:
         """So many connections to `upstream` are in use."""

@@ -96,7 +96,7 @@ class Guard:
         return False
 
 
-class _Refusal(Exception):  # noqa: N818 - a decision that leaves a parser callback, not an error of ours
+class _Refusal(Exception):
     """A request is refused from within a parser callback, with this status."""
 
     def __init__(self, status: int) -> None:

@@ -36,7 +36,7 @@ def test_every_family_is_rendered_before_anything_happened() -> None:
         "requests_total counter", "overhead_seconds histogram", "upstream_first_byte_seconds histogram",
         "reserve_seconds histogram", "settle_seconds histogram", "holds_open gauge", "refusals_total counter",
         "tokens_total counter", "cost_usd_total counter", "settlements_total counter", "spool_records gauge",
-        "spool_oldest_seconds gauge", "ledger_batch_size histogram", "ledger_retries_total counter",
+        "ledger_batch_size histogram", "ledger_retries_total counter",
         "client_disconnects_total counter", "auth_failures_total counter", "upstream_connections gauge",
         "event_loop_lag_seconds gauge", "draining gauge", "overrun_tokens_total counter",
     ):  # fmt: skip
@@ -84,17 +84,16 @@ def test_facts_of_the_ledger_are_counted() -> None:
     metrics = Metrics()
     metrics.settled("reported", "completed", 0.002, overrun_tokens=5)
     metrics.settled("counted", "client_left", 0.002, overrun_tokens=0)
-    metrics.batch_committed(3)
+    metrics.ledger_batch(3, 0.001)
     metrics.ledger_retried("deadlock")
     metrics.holds_are_open(4)
-    metrics.spool_holds(2, 1.5)
+    metrics.ledger_spooled(2)
     assert figure(metrics, "gateway_settlements_total", source="reported", outcome="completed") == 1
     assert figure(metrics, "gateway_overrun_tokens_total") == 5
     assert figure(metrics, "gateway_settle_seconds_count") == 2
     assert figure(metrics, "gateway_ledger_batch_size_sum") == 3
     assert figure(metrics, "gateway_ledger_retries_total", cause="deadlock") == 1
     assert figure(metrics, "gateway_holds_open") == 4
-    assert figure(metrics, "gateway_spool_oldest_seconds") == 1.5
 
 
 def test_other_facts_are_counted() -> None:

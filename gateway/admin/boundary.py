@@ -9,7 +9,6 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from math import ceil
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -28,6 +27,7 @@ from gateway.core.errors import (
 )
 from gateway.core.ids import PREFIXES
 from gateway.core.keys import find_credential
+from gateway.dialects.error_headers import error_headers
 from gateway.dialects.openai import OPENAI
 from gateway.sources import Clock
 from gateway.store import audit_log
@@ -191,7 +191,7 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     """Return the whole body. Raises BodyTooLarge, UnsupportedEncoding."""
     headers = dict(scope["headers"])
     if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
-        raise UnsupportedEncoding("Send the body uncompressed.", code="unsupported_encoding")
+        raise UnsupportedEncoding("Send the body uncompressed.", code="unsupported_content_encoding")
     body = bytearray()
     while True:
         message = await receive()
@@ -205,12 +205,7 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
 
 def rendered(error: GatewayError, request_id: str | None) -> Response:
     """Return an error as OpenAI's clients expect it."""
-    headers: dict[str, str] = {}
-    if error.retry_after_seconds is not None:
-        headers["retry-after"] = str(ceil(error.retry_after_seconds))
-        headers["retry-after-ms"] = str(ceil(error.retry_after_seconds * 1000))
-    if error.should_retry is not None:
-        headers["x-should-retry"] = str(error.should_retry).lower()
+    headers = {name.decode(): value.decode() for name, value in error_headers(error)}
     body = OPENAI.error_body(error, request_id or "")
     return Response(body, error.status, headers, media_type="application/json")
 

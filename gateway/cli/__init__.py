@@ -97,7 +97,8 @@ def parser_for(words: Sequence[str]) -> "Parser":
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", required=True)
     meant = next((word for word in words if not word.startswith("-")), None)
     for command in COMMANDS:
-        child = commands.add_parser(command.name, help=command.summary, description=f"{command.summary.capitalize()}.")
+        sentence = f"{command.summary[:1].upper()}{command.summary[1:]}."
+        child = commands.add_parser(command.name, help=command.summary, description=sentence)
         if command.name == meant:
             importlib.import_module(f"gateway.cli.{command.module}").add_arguments(child)
     return parser

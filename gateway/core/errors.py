@@ -3,7 +3,7 @@
     GatewayError
     ├── InvalidRequest        400  the caller's body, query or header; `param` names the field
     ├── InvalidKey            401  no key, or one that is malformed, unknown, expired, revoked, disabled
-    ├── Forbidden             403  model_not_allowed, model_not_priced, route_not_priced, insufficient_permissions
+    ├── Forbidden             403  model_not_allowed, model_not_priced, insufficient_permissions
     ├── NotFound              404  route_not_served, model_not_found, and objects that are not the caller's
     ├── Conflict              409  the object's state or name does not allow the change
     ├── BodyTooLarge          413

@@ -140,6 +140,11 @@ class PriceTable:
         """The package and version that the prices are from."""
         return self._file.source
 
+    def names(self) -> frozenset[str]:
+        """Return the names of all models that have an entry of their own, and the overrides that are no patterns."""
+        listed = {name for models in self._by_name.values() for name in models}
+        return frozenset(listed | {name for name in self._overrides if not set("*?[") & set(name)})
+
     def lookup(self, provider: str, model: str) -> ModelPrice | None:
         """Return the model's price at this provider species, None if it is not known."""
         return self._known(provider, model)[0]

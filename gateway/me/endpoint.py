@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.core.errors import Forbidden, GatewayError
 from gateway.core.keys import find_credential
 from gateway.core.money import render_usd
+from gateway.dialects.error_headers import error_headers
 from gateway.dialects.openai import OPENAI
 from gateway.sources import Clock
 from gateway.store.engine import Database
@@ -84,15 +85,3 @@ class Endpoint:
 def usd(nano_usd: int) -> msgspec.Raw:
     """Return the exact amount of USD as a JSON number: its decimals, not the nearest float's."""
     return msgspec.Raw(render_usd(nano_usd).encode())
-
-
-def error_headers(error: GatewayError) -> RawHeaders:
-    """Return the headers that only errors have."""
-    headers: RawHeaders = []
-    if error.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if error.retry_after_seconds is not None:
-        milliseconds = max(1, int(error.retry_after_seconds * 1000))
-        headers.append((b"retry-after", b"%d" % -(-milliseconds // 1000)))
-        headers.append((b"retry-after-ms", b"%d" % milliseconds))
-    return headers

@@ -9,10 +9,11 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.errors import GatewayError, NotFound, UpstreamFailed
-from gateway.core.selection import Catalog, may_call, takes
+from gateway.core.selection import DIALECT_PROVIDERS, Catalog, may_call, takes
 from gateway.core.upstreams import Upstream
+from gateway.dialects.error_headers import error_headers
 from gateway.dialects.openai import OPENAI
-from gateway.me.endpoint import Endpoint, Services, error_headers
+from gateway.me.endpoint import Endpoint, Services
 from gateway.store.principals import Principal
 from gateway.upstream.models import ListedModel, ModelLists
 
@@ -43,7 +44,8 @@ class Shelf:
     async def callable_by(self, principal: Principal) -> list[Model]:
         """Return what the key may call, sorted by name. Raises UpstreamFailed when no upstream's list can be had."""
         catalog = self.catalog()
-        listed = await asyncio.gather(*map(self._listed, catalog.upstreams))
+        speakers = DIALECT_PROVIDERS[OPENAI.name]
+        listed = await asyncio.gather(*(self._listed(it) for it in catalog.upstreams if it.provider in speakers))
         known: dict[str, Model] = {}
         for models in listed:
             for model in models or ():

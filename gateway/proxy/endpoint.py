@@ -24,6 +24,7 @@ from gateway.core.call import Call, WireFormat
 from gateway.core.errors import GatewayError, GatewayFault, ServiceUnavailable, UpstreamFailed
 from gateway.core.selection import Catalog, Route, check_allowed
 from gateway.core.upstreams import Upstream
+from gateway.dialects.error_headers import error_headers
 from gateway.ledger.entries import Outcome
 from gateway.proxy.accept import BodyBudget, ClientLeft, accept, accept_reference
 from gateway.proxy.admit import Desk, admit
@@ -32,7 +33,6 @@ from gateway.proxy.exchange import Exchange
 from gateway.proxy.forward import forward, outgoing_headers
 from gateway.proxy.own import own
 from gateway.proxy.relay import Relay
-from gateway.proxy.reply_headers import error_headers
 from gateway.proxy.route import route
 from gateway.proxy.settle import Till, settle
 from gateway.proxy.watch import Reason, Watch
@@ -231,7 +231,8 @@ class Endpoint:
             await relay.end_with(dialect.error_event(error, exchange.request_id))
             return
         body = dialect.error_body(error, exchange.request_id)
-        await relay.whole(error.status, error_headers(error, body), body)
+        headers = [*error_headers(error), (b"content-type", b"application/json")]
+        await relay.whole(error.status, [*headers, (b"content-length", b"%d" % len(body))], body)
 
     def _record(
         self, exchange: Exchange, error: GatewayError | None, fields: dict[str, str | int | float | None], status: int

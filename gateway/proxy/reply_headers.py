@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from gateway.core.errors import GatewayError
 from gateway.core.limits import TOKEN_METRICS, Metric, Standing, period_end
 from gateway.core.money import render_usd
-from gateway.core.refusals import LimitReached
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -56,22 +54,6 @@ def _limit_headers(word: bytes, standing: Standing, now: float) -> RawHeaders:
 def cost_header(cost_nano_usd: int | None) -> RawHeaders:
     """Return what the call cost, in US dollars, where that is known."""
     return [] if cost_nano_usd is None else [(b"x-gateway-cost-usd", render_usd(cost_nano_usd).encode())]
-
-
-def error_headers(error: GatewayError, body: bytes) -> RawHeaders:
-    """Return the headers of an error of ours."""
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if error.retry_after_seconds is not None:
-        milliseconds = max(int(error.retry_after_seconds * 1000), 1)
-        headers.append((b"retry-after", b"%d" % -(-milliseconds // 1000)))
-        headers.append((b"retry-after-ms", b"%d" % milliseconds))
-    if error.should_retry is not None:
-        headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
-    if isinstance(error, LimitReached):
-        headers += limit_headers(error.standings, error.now)
-    if error.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    return headers
 
 
 def _reset(standing: Standing, now: float) -> bytes:
