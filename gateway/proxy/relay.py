@@ -173,13 +173,15 @@ class Relay:
         """Return our count of the prompt and of what was delivered, None if nothing moved since the last time."""
         exchange = self._exchange
         call, found = exchange.call, exchange.route
+        if call is None or found is None or call.is_free:
+            return None
         fresh = exchange.prompt is None
-        if exchange.prompt is None and call is not None and found is not None:
+        if exchange.prompt is None:
             exchange.prompt = await self._till.counter.prompt_of(call.operation, found.model, call.body)
         moved = exchange.meter.moved() if exchange.meter is not None else None
         if moved is None and not fresh:
             return None
-        return exchange.prompt.tokens if exchange.prompt else 0, moved or 0
+        return exchange.prompt.tokens, moved or 0
 
     async def whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
         """Send a whole answer."""
