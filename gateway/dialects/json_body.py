@@ -17,6 +17,7 @@ MAX_DEPTH = 128
 MAX_MODEL_LENGTH = 256
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ALIKE = bytes.maketrans(b"{}", b"[]")
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _MODEL = re.compile(r"[!-~]+")
 T = TypeVar("T")
@@ -73,9 +74,11 @@ def _check_utf8(body: bytes) -> None:
 
 def _check_depth(body: bytes) -> None:
     """Take away pairs of brackets, innermost first, as often as levels are allowed."""
-    brackets = _STRINGS.sub(b"", body).translate(None, _NO_BRACKETS)
+    # Lists and objects count alike, else one turn would take a list and the object around it. Whether brackets match
+    # is for the decoder to say.
+    brackets = _STRINGS.sub(b"", body).translate(_ALIKE, _NO_BRACKETS)
     for _ in range(MAX_DEPTH):
-        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        shorter = brackets.replace(b"[]", b"")
         if len(shorter) == len(brackets):
             break
         brackets = shorter

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.core.call import Call, WireFormat
 from gateway.core.errors import GatewayError, GatewayFault, ServiceUnavailable, UpstreamFailed
+from gateway.core.refusals import LimitReached
 from gateway.core.selection import Catalog, Route, check_allowed
 from gateway.core.upstreams import Upstream
 from gateway.dialects.error_headers import error_headers
@@ -33,6 +34,7 @@ from gateway.proxy.exchange import Exchange
 from gateway.proxy.forward import forward, outgoing_headers
 from gateway.proxy.own import own
 from gateway.proxy.relay import Relay
+from gateway.proxy.reply_headers import limit_headers
 from gateway.proxy.route import route
 from gateway.proxy.settle import Till, settle
 from gateway.proxy.watch import Reason, Watch
@@ -232,6 +234,8 @@ class Endpoint:
             return
         body = dialect.error_body(error, exchange.request_id)
         headers = [*error_headers(error), (b"content-type", b"application/json")]
+        if isinstance(error, LimitReached):
+            headers += limit_headers(error.standings, error.now)
         await relay.whole(error.status, [*headers, (b"content-length", b"%d" % len(body))], body)
 
     def _record(

@@ -97,6 +97,14 @@ def test_decode_bounds_the_depth_and_nothing_else(depth: int, bracket: str, text
             decode(body, DECODER, DECISIVE)
 
 
+def test_decode_counts_lists_and_objects_alike() -> None:
+    allowed = b'{"model":"m","x":' + b'[{"a":' * 63 + b"[1]" + b"}]" * 63 + b"}"
+    too_deep = b'{"model":"m","x":' + b'[{"a":' * 64 + b"1" + b"}]" * 64 + b"}"
+    assert decode(allowed, DECODER, DECISIVE) == Body("m")
+    with pytest.raises(InvalidRequest):
+        decode(too_deep, DECODER, DECISIVE)
+
+
 @given(OTHERS, st.booleans())
 def test_change_replaces_one_value_and_keeps_the_bytes_of_all_others(others: dict[str, Any], ascii_only: bool) -> None:
     assume(not has_surrogates(others))
