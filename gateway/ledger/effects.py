@@ -6,8 +6,10 @@ the transaction must open and lock; `apply` turns what it read into rows to inse
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import add
 
-from gateway.core.limits import Interval, Limit, Metric, Standing, decide, period_start
+from gateway.core.limits import MINUTE_SECONDS, Interval, Limit, Metric, Standing, decide, period_start
 from gateway.ledger.entries import Figures, Grant, Item, Refused, Reservation, Settlement, Source, Stale
 
 MICROSECONDS = 1_000_000
@@ -60,8 +62,8 @@ class Final:
 class State:
     """What the transaction read under its locks. Holds of settled and voided calls are already deleted.
 
-    `kinds` has metric and interval of the limits that were made while a call was in flight: its hold then has items
-    that its settlement does not know. `limits` are those of the callers whose holds are gone.
+    `kinds` has metric and interval of limits, also of those that were made while a call was in flight: its hold then
+    has items that its settlement does not know. `limits` are those of the callers whose holds are gone.
     """
 
     now_us: int
@@ -72,7 +74,7 @@ class State:
     finals: dict[str, Final] = field(default_factory=dict)
     kinds: dict[str, tuple[Metric, Interval | None]] = field(default_factory=dict)
     limits: list[Limit] = field(default_factory=list)
-    starts: dict[Interval | None, int] = field(init=False)
+    starts: Mapping[Interval | None, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.set_now(self.now_us)
@@ -115,9 +117,15 @@ class Effects:
         return counts
 
 
-def period_starts(now_us: int) -> dict[Interval | None, int]:
+def period_starts(now_us: int) -> Mapping[Interval | None, int]:
     """Return the start of every interval's period at that time, in Unix seconds."""
-    return {interval: period_start(interval, now_us // MICROSECONDS) for interval in (None, *Interval)}
+    return _starts_in_minute(now_us // (MINUTE_SECONDS * MICROSECONDS))
+
+
+@lru_cache(maxsize=4)
+def _starts_in_minute(minute: int) -> Mapping[Interval | None, int]:
+    """All periods begin with a minute, so hundreds of batches share one answer."""
+    return {interval: period_start(interval, minute * MINUTE_SECONDS) for interval in (None, *Interval)}
 
 
 def plan(batch: Batch, now_us: int) -> list[CounterKey]:
@@ -130,6 +138,14 @@ def plan(batch: Batch, now_us: int) -> list[CounterKey]:
             if item.interval is Interval.MINUTE:
                 keys.add((item.limit_id, starts[Interval.MINUTE]))
     return sorted(keys)
+
+
+def unknown_limits(batch: Batch, state: State) -> list[str]:
+    """Note the kinds of limits that settlements name; return those of released items that none of them does."""
+    for settlement in batch.settlements:
+        for item in settlement.items:
+            state.kinds[item.limit_id] = item.metric, item.interval
+    return sorted({item.limit_id for item in state.released_items} - state.kinds.keys())
 
 
 def apply(batch: Batch, state: State) -> Effects:
@@ -262,26 +278,41 @@ def _standing(limit: Limit, state: State, effects: Effects) -> Standing | None:
 
 RollupKey = tuple[str, int, str, str, str, int]
 """(api key, start, operation, model, service tier, batch): the primary key of usage_hour and usage_day."""
+Rollups = dict[RollupKey, tuple[Settlement, list[int]]]
+"""One settlement of each bucket, for its owner, and sums in the order of the tables' sum columns."""
+
+HOUR_SECONDS = 3_600
+DAY_SECONDS = 86_400
 
 
-def rollups(entries: Iterable[Entry], width_seconds: int) -> dict[RollupKey, tuple[Settlement, list[int]]]:
-    """Add up entries by bucket of admission, keys sorted; the sums are in the order of the tables' sum columns."""
-    sums: dict[RollupKey, tuple[Settlement, list[int]]] = {}
+def rollups(entries: Iterable[Entry]) -> tuple[Rollups, Rollups]:
+    """Add up entries by hour and by day of admission, keys sorted."""
+    hours: Rollups = {}
     for entry in entries:
         record = entry.settlement
         admitted = record.admitted_at_us // MICROSECONDS
         key = (
             record.caller.api_key_id,
-            admitted - admitted % width_seconds,
+            admitted - admitted % HOUR_SECONDS,
             record.subject.operation,
             record.subject.model,
             record.service_tier,
             record.batch,
         )
-        row = rollup_sums(entry)
-        present = sums.get(key)
-        sums[key] = (record, row if present is None else [a + b for a, b in zip(present[1], row, strict=True)])
-    return dict(sorted(sums.items())) if len(sums) > 1 else sums
+        _add_up(hours, key, record, rollup_sums(entry))
+    days: Rollups = {}
+    for (api_key, start, *rest), (record, sums) in hours.items():
+        _add_up(days, (api_key, start - start % DAY_SECONDS, *rest), record, sums)  # type: ignore[arg-type]
+    return _sorted(hours), _sorted(days)
+
+
+def _add_up(rollups: Rollups, key: RollupKey, record: Settlement, sums: list[int]) -> None:
+    present = rollups.get(key)
+    rollups[key] = (record, sums if present is None else list(map(add, present[1], sums)))
+
+
+def _sorted(rollups: Rollups) -> Rollups:
+    return dict(sorted(rollups.items())) if len(rollups) > 1 else rollups
 
 
 def rollup_sums(entry: Entry) -> list[int]:

@@ -26,12 +26,14 @@ from gateway.ledger.effects import (
     State,
     apply,
     plan,
+    unknown_limits,
 )
 from gateway.ledger.entries import Grant, Item, OutcomeUnknown, Refused, Settlement, Stale
 from gateway.ledger.line import MESSAGE, VICTIMS, WORK_SECONDS, Line
 from gateway.ledger.rows import (
     FINAL_COLUMNS,
     HOLD_COLUMNS,
+    ITEM_COLUMNS,
     LIMIT_COLUMNS,
     ROLLUP_KEY_COLUMNS,
     ROLLUP_OWNER_COLUMNS,
@@ -40,6 +42,7 @@ from gateway.ledger.rows import (
     Row,
     final_of,
     hold_row,
+    item_rows,
     limit_of,
     rollup_rows,
     scope_ids,
@@ -103,7 +106,6 @@ def _add_rollup(table: str, parameter: int) -> str:
     )
 
 
-ITEM_COLUMNS = ("request_id", "limit_id", "period_start", "amount")
 COUNTER_COLUMNS = ("limit_id", "period_start", "used", "held")
 RESERVE_PARTS = f"""
     changed AS (
@@ -147,7 +149,7 @@ FORGET_MINUTES = """
     AND period_start < (SELECT max(period_start) FROM counter newer WHERE newer.limit_id = counter.limit_id)"""
 
 
-class _Lost(Exception):  # noqa: N818 - a turn of events, not an error
+class _Lost(Exception):
     """Another process settled one of these calls between our reading and our writing."""
 
 
@@ -239,25 +241,18 @@ class PostgresLedger:
                 state.finals[row[0]] = final_of(row)
             ids = sorted({id for orphan in orphans for id in scope_ids(orphan)})
             state.limits.extend(map(limit_of, await connection.fetch(READ_LIMITS, ids)))
-        carried = {item.limit_id for settlement in batch.settlements for item in settlement.items}
-        added = {item.limit_id for item in state.released_items} - carried
-        if added:
-            for name, metric, interval in await connection.fetch(READ_KINDS, sorted(added)):
+        if added := unknown_limits(batch, state):
+            for name, metric, interval in await connection.fetch(READ_KINDS, added):
                 state.kinds[name] = Metric(metric), interval and Interval(interval)
 
     async def _write(self, connection: "asyncpg.Connection[asyncpg.Record]", state: State, effects: Effects) -> None:
         if unplanned := sorted(key for key in effects.deltas if key not in state.counters):
             await connection.execute(OPEN_COUNTERS, *_columns(unplanned, 2))
         deltas = [(*key, change.used, change.held) for key, change in effects.deltas.items()]
-        items = [
-            (grant.request_id, item.limit_id, item.period_start, item.amount)
-            for _, grant in effects.granted
-            for item in grant.items
-        ]
         reserved = (
             _json(COUNTER_COLUMNS, deltas),
             _json(HOLD_COLUMNS, (hold_row(self.owner, *granted) for granted in effects.granted)),
-            _json(ITEM_COLUMNS, items),
+            _json(ITEM_COLUMNS, item_rows(effects.granted)),
         )
         if not effects.entries:
             await connection.fetchval(WRITE_RESERVED, *reserved)
@@ -266,8 +261,7 @@ class PostgresLedger:
             WRITE_ALL,
             *reserved,
             _json(USAGE_COLUMNS, map(usage_row, effects.entries)),
-            _json(_ROLLUP_COLUMNS, rollup_rows(effects.entries, 3_600)),
-            _json(_ROLLUP_COLUMNS, rollup_rows(effects.entries, 86_400)),
+            *(_json(_ROLLUP_COLUMNS, rows) for rows in rollup_rows(effects.entries)),
         )
         if inserted != len(effects.entries):
             raise _Lost

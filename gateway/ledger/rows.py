@@ -7,13 +7,14 @@ from typing import Final as Constant
 import msgspec
 
 from gateway.core.limits import Interval, Limit, Metric, Scope
-from gateway.ledger.effects import Entry, Final, rollups
+from gateway.ledger.effects import Entry, Final, Rollups, rollups
 from gateway.ledger.entries import Figures, Grant, Reservation, Settlement, Source
 
 HOLD_COLUMNS: Constant = (
     "request_id", "owner", "admitted_at_us", "api_key_id", "project_id", "user_id", "service_account_id",
     "operation", "model", "requested_model", "upstream", "input_tokens", "input_rate", "output_rate",
 )  # fmt: skip
+ITEM_COLUMNS: Constant = ("request_id", "limit_id", "period_start", "amount")
 USAGE_COLUMNS: Constant = (
     "admitted_at_us", "request_id", "entry", "settled_at_us",
     "api_key_id", "project_id", "user_id", "service_account_id",
@@ -68,13 +69,26 @@ def usage_row(entry: Entry) -> Row:
     )  # fmt: skip
 
 
-def rollup_rows(entries: Iterable[Entry], width_seconds: int) -> list[Row]:
-    """Return rows of key, owner and sum columns, in the order of their key."""
-    rows: list[Row] = []
-    for key, (record, sums) in rollups(entries, width_seconds).items():
-        caller = record.caller
-        rows.append((*key, caller.project_id, caller.user_id, caller.service_account_id, *sums))
-    return rows
+def item_rows(granted: Iterable[tuple[Reservation, Grant]]) -> list[Row]:
+    """Return rows of ITEM_COLUMNS."""
+    return [
+        (grant.request_id, item.limit_id, item.period_start, item.amount)
+        for _, grant in granted
+        for item in grant.items
+    ]
+
+
+def rollup_rows(entries: Iterable[Entry]) -> tuple[list[Row], list[Row]]:
+    """Return rows of key, owner and sum columns for hours and for days, in the order of their key."""
+    hours, days = rollups(entries)
+    return _rollup_rows(hours), _rollup_rows(days)
+
+
+def _rollup_rows(added: Rollups) -> list[Row]:
+    return [
+        (*key, record.caller.project_id, record.caller.user_id, record.caller.service_account_id, *sums)
+        for key, (record, sums) in added.items()
+    ]
 
 
 def final_of(row: Iterable[Any]) -> Final:

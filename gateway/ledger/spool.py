@@ -22,7 +22,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Settlement)
 
 
-class SpoolFull(Exception):  # noqa: N818 - a state of the spool
+class SpoolFull(Exception):
     """No room is left; the settlement is in memory only."""
 
 

@@ -31,11 +31,13 @@ from gateway.ledger.effects import (
     State,
     apply,
     plan,
+    unknown_limits,
 )
 from gateway.ledger.entries import Grant, Item, OutcomeUnknown, Refused, Settlement, Stale
 from gateway.ledger.rows import (
     FINAL_COLUMNS,
     HOLD_COLUMNS,
+    ITEM_COLUMNS,
     LIMIT_COLUMNS,
     ROLLUP_KEY_COLUMNS,
     ROLLUP_OWNER_COLUMNS,
@@ -43,6 +45,7 @@ from gateway.ledger.rows import (
     USAGE_COLUMNS,
     final_of,
     hold_row,
+    item_rows,
     limit_of,
     rollup_rows,
     scope_ids,
@@ -86,9 +89,12 @@ OPEN_COUNTER = """
 READ_COUNTER = "SELECT used, held FROM counter WHERE limit_id = ? AND period_start = ?"
 CHANGE_COUNTER = "UPDATE counter SET used = used + ?, held = held + ? WHERE limit_id = ? AND period_start = ?"
 INSERT_HOLD = f"INSERT INTO hold ({', '.join(HOLD_COLUMNS)}) VALUES ({_marks(HOLD_COLUMNS)})"
-INSERT_ITEM = "INSERT INTO hold_item (request_id, limit_id, period_start, amount) VALUES (?, ?, ?, ?)"
-DELETE_HOLD = "DELETE FROM hold WHERE request_id = ?"
-DELETE_ITEMS = "DELETE FROM hold_item WHERE request_id = ? RETURNING limit_id, period_start, amount"
+INSERT_ITEM = f"INSERT INTO hold_item ({', '.join(ITEM_COLUMNS)}) VALUES ({_marks(ITEM_COLUMNS)})"
+# One statement for a whole batch, its request ids in JSON: half the price of one statement each.
+DELETE_HOLDS = "DELETE FROM hold WHERE request_id IN (SELECT value FROM json_each(?)) RETURNING request_id"
+DELETE_ITEMS = (
+    f"DELETE FROM hold_item WHERE request_id IN (SELECT value FROM json_each(?)) RETURNING {', '.join(ITEM_COLUMNS)}"
+)
 READ_KIND = 'SELECT metric, interval FROM "limit" WHERE id = ?'
 READ_FINAL = (
     f"SELECT {', '.join(FINAL_COLUMNS)} FROM usage WHERE admitted_at_us = ? AND request_id = ? AND entry = 'final'"
@@ -97,12 +103,12 @@ READ_LIMITS = f"""SELECT {", ".join(LIMIT_COLUMNS)} FROM "limit"
     WHERE scope = 'organization' OR scope_id IN (SELECT value FROM json_each(?))"""
 INSERT_USAGE = f"INSERT INTO usage ({', '.join(USAGE_COLUMNS)}) VALUES ({_marks(USAGE_COLUMNS)}) ON CONFLICT DO NOTHING"
 _ROLLUP_COLUMNS = (*ROLLUP_KEY_COLUMNS, *ROLLUP_OWNER_COLUMNS, *ROLLUP_SUM_COLUMNS)
-ADD_ROLLUP = {
-    width: f"INSERT INTO {table} ({', '.join(_ROLLUP_COLUMNS)}) VALUES ({_marks(_ROLLUP_COLUMNS)}) "
+ADD_ROLLUPS = tuple(
+    f"INSERT INTO {table} ({', '.join(_ROLLUP_COLUMNS)}) VALUES ({_marks(_ROLLUP_COLUMNS)}) "
     f"ON CONFLICT ({', '.join(ROLLUP_KEY_COLUMNS)}) DO UPDATE SET "
     + ", ".join(f"{column} = {column} + excluded.{column}" for column in ROLLUP_SUM_COLUMNS)
-    for width, table in ((3_600, "usage_hour"), (86_400, "usage_day"))
-}
+    for table in ("usage_hour", "usage_day")
+)
 BEAT = (
     "INSERT INTO owner (id, beat_at_us) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET beat_at_us = excluded.beat_at_us"
 )
@@ -260,25 +266,17 @@ class SqliteLedger:
             state.counters[key] = Counts(*row)
 
     def _release(self, connection: sqlite3.Connection, batch: Batch, state: State) -> None:
-        for settlement in batch.settlements:
-            self._release_hold(connection, settlement.request_id, state)
-        for request_id in batch.voids:
-            self._release_hold(connection, request_id, state)
+        released = [*(item.request_id for item in batch.settlements), *batch.voids]
+        if not released:
+            return
+        names = _json(released)
+        state.released_holds.update(name for (name,) in connection.execute(DELETE_HOLDS, (names,)).fetchall())
+        state.released_items.extend(ReleasedItem(*row) for row in connection.execute(DELETE_ITEMS, (names,)).fetchall())
         if orphans := [item for item in batch.settlements if item.request_id not in state.released_holds]:
             self._read_for_orphans(connection, orphans, state)
-        carried = {item.limit_id for settlement in batch.settlements for item in settlement.items}
-        for item in state.released_items:
-            if item.limit_id not in carried and item.limit_id not in state.kinds:
-                kind = connection.execute(READ_KIND, (item.limit_id,)).fetchone()
-                if kind is not None:
-                    state.kinds[item.limit_id] = Metric(kind[0]), kind[1] and Interval(kind[1])
-
-    def _release_hold(self, connection: sqlite3.Connection, request_id: str, state: State) -> None:
-        if connection.execute(DELETE_HOLD, (request_id,)).rowcount:
-            state.released_holds.add(request_id)
-            state.released_items.extend(
-                ReleasedItem(request_id, *row) for row in connection.execute(DELETE_ITEMS, (request_id,)).fetchall()
-            )
+        for name in unknown_limits(batch, state):
+            for metric, interval in connection.execute(READ_KIND, (name,)):
+                state.kinds[name] = Metric(metric), interval and Interval(interval)
 
     def _read_for_orphans(self, connection: sqlite3.Connection, orphans: Sequence[Settlement], state: State) -> None:
         """Read what is there of calls whose holds are gone, and the limits that bind their callers now."""
@@ -287,7 +285,7 @@ class SqliteLedger:
             if row is not None:
                 state.finals[orphan.request_id] = final_of(row)
         ids = sorted({id for orphan in orphans for id in scope_ids(orphan)})
-        state.limits.extend(map(limit_of, connection.execute(READ_LIMITS, (msgspec.json.encode(ids).decode(),))))
+        state.limits.extend(map(limit_of, connection.execute(READ_LIMITS, (_json(ids),))))
 
     def _write(self, connection: sqlite3.Connection, effects: Effects) -> None:
         for key, change in effects.deltas.items():
@@ -296,14 +294,13 @@ class SqliteLedger:
                 if not done.rowcount:
                     connection.execute(OPEN_COUNTER, key)
                     connection.execute(CHANGE_COUNTER, (change.used, change.held, *key))
-        for reservation, grant in effects.granted:
-            connection.execute(INSERT_HOLD, hold_row(self.owner, reservation, grant))
-            for item in grant.items:
-                connection.execute(INSERT_ITEM, (grant.request_id, item.limit_id, item.period_start, item.amount))
+        if effects.granted:
+            connection.executemany(INSERT_HOLD, [hold_row(self.owner, *granted) for granted in effects.granted])
+            connection.executemany(INSERT_ITEM, item_rows(effects.granted))
         if effects.entries:
             connection.executemany(INSERT_USAGE, map(usage_row, effects.entries))
-            for width, statement in ADD_ROLLUP.items():
-                connection.executemany(statement, rollup_rows(effects.entries, width))
+            for statement, rows in zip(ADD_ROLLUPS, rollup_rows(effects.entries), strict=True):
+                connection.executemany(statement, rows)
 
     async def beat(self, progress: Mapping[str, tuple[int, int]]) -> None:
         """Renew this process's lease and note each call's input tokens and the output tokens delivered so far."""
@@ -344,6 +341,10 @@ class SqliteLedger:
             connection.execute(FORGET_MINUTES, (self._clock() // MICROSECONDS - MINUTES_KEPT_SECONDS,))
 
         await self.run(work)
+
+
+def _json(names: Sequence[str]) -> str:
+    return msgspec.json.encode(names).decode()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ from gateway.ledger.entries import Caller, Figures, Grant, Item, Outcome, Reserv
 from gateway.ledger.postgres import PostgresLedger
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.store import api_keys, limit_opening, projects, users
+from gateway.store import limits as stored_limits
 from gateway.store.api_keys import NewApiKey
 from gateway.store.engine import Database, is_sqlite, postgres_dsn, sqlite_path
 from gateway.store.usage import SUMS
@@ -130,6 +131,11 @@ async def settle_in(database: Database, now: int) -> None:
 async def add_limit(database: Database, new: Limit, now: int) -> None:
     """Create a limit as administration does."""
     await database.change(lambda connection: limit_opening.create(connection, new, now))
+
+
+def delete_limit(connection: Connection, id: str) -> None:
+    """Delete a limit as administration does."""
+    stored_limits.delete(connection, id)
 
 
 class Reader:
