@@ -80,11 +80,13 @@ class Writer:
         self._stand_in = StandIn(spool, observer, lambda: [*self._settling, *self._settlements])
         self._closing = asyncio.Event()
         self._ended = False
-        self.available = True
+        self._is_away = False
 
     async def reserve(self, reservation: Reservation) -> Answer:
         """Wait for the decision; a Grant is durable. Raises ServiceUnavailable. Leaving voids what was granted."""
         self._require_running()
+        if self._stand_in.is_full:
+            raise ServiceUnavailable("The gateway cannot record more calls at the moment; try again shortly.")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._reservations.append(WaitingReservation(reservation, answer))
         self._wake.set()
@@ -112,6 +114,11 @@ class Writer:
         self._wake.set()
 
     @property
+    def available(self) -> bool:
+        """False from a failed batch on until the next one that commits, while the spool is full, and after the end."""
+        return not (self._is_away or self._ended or self._stand_in.is_full)
+
+    @property
     def is_idle(self) -> bool:
         """True when nothing waits for the database."""
         return not (self._reservations or self._settlements or self._voids or self._asking or self._settling)
@@ -123,7 +130,7 @@ class Writer:
                 await self._wake.wait()
                 self._wake.clear()
                 # While the database is away empty batches ask for it, so that nobody has to fail to find it back.
-                while not (self.is_idle and self.available):
+                while self._is_away or not self.is_idle:
                     if await self._round():
                         continue
                     if self._closing.is_set():
@@ -131,7 +138,6 @@ class Writer:
                     await self._pause()
         finally:
             self._ended = True
-            self.available = False
             for waiting in (*self._asking, *self._reservations):
                 waiting.fail(ServiceUnavailable("The gateway is stopping; try again shortly."))
             self._reservations.clear()
@@ -167,7 +173,7 @@ class Writer:
             return False
         finally:
             alarm.cancel()
-        self.available = True
+        self._is_away = False
         self._asking, self._settling = [], []
         self._stand_in.step_back()
         return True
@@ -239,7 +245,7 @@ class Writer:
 
     def _put_off(self, error: ServiceUnavailable) -> None:
         """The database is away: nobody is admitted, no settlement is lost, and what may have committed is voided."""
-        self.available = False
+        self._is_away = True
         for waiting in self._asking:
             # Those who were answered, one by one before the trouble, keep their answers.
             if isinstance(error, OutcomeUnknown) and (not waiting.answer.done() or waiting.answer.cancelled()):
