@@ -1,9 +1,9 @@
 """Group commit: requests do not open transactions, they hand their reservation or settlement to one writer.
 
 The writer takes all that wait, has the database apply it in one transaction, and wakes the waiters. Who comes alone is
-committed at once; under load commits keep 2 ms apart, because the disk is what costs, not what is written. A batch that fails for what is in it is run again one by one, so
-that one bad item fails alone. When the database is away, reservations fail at once and settlements stay in the queue;
-after 250 ms the spool stands in for their commit.
+committed at once; under load commits keep 2 ms apart, because the disk is what costs, not what is written. A batch that
+fails for what is in it is run again one by one, so that one bad item fails alone. When the database is away,
+reservations fail at once and settlements stay in the queue; after 250 ms the spool stands in for their commit.
 """
 
 import asyncio
