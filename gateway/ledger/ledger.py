@@ -90,7 +90,7 @@ class Ledger:
 
     @property
     def available(self) -> bool:
-        """False from a failed batch on until the next one that commits."""
+        """False from a failed batch on until the next one that commits, and while the spool is full."""
         return self._writer.available
 
     @property

@@ -67,9 +67,6 @@ class Line:
                 async with asyncio.timeout_at(give_up or asyncio.get_running_loop().time() + WORK_SECONDS):
                     return await work(await self._connected())
             except AWAY as error:
-                if isinstance(error, ValueError):  # a value that asyncpg cannot send: the connection is in order
-                    await self._roll_back()
-                    raise
                 self._drop()
                 raise ServiceUnavailable(MESSAGE) from error
             except BaseException:

@@ -37,7 +37,10 @@ class WaitingSettlement:
 
 
 class StandIn:
-    """Spools what `waiting` returns while there is trouble, and clears the spool after it."""
+    """Spools what `waiting` returns while there is trouble, and clears the spool after it.
+
+    `is_full` says that settlements are in memory only, until the database has taken them.
+    """
 
     def __init__(
         self, spool: Spool, observer: SpoolObserver, waiting: Callable[[], Sequence[WaitingSettlement]]
@@ -46,6 +49,7 @@ class StandIn:
         self._observer = observer
         self._waiting = waiting
         self._is_needed = False
+        self.is_full = False
         self._closing = asyncio.Event()
         self._records = 0
         self._task: asyncio.Task[None] | None = None
@@ -77,6 +81,7 @@ class StandIn:
             elif self._records:
                 await self._clear()
             else:
+                self.is_full = False
                 return
 
     async def _pause(self) -> None:
@@ -91,6 +96,7 @@ class StandIn:
         try:
             self._records += await asyncio.to_thread(self._spool.append, [waiting.item for waiting in new])
         except (SpoolFull, OSError) as error:
+            self.is_full = True
             log.critical("the spool cannot take %d settlements, they are in memory only: %r", len(new), error)
         else:
             self._observer.ledger_spooled(self._records)
@@ -105,4 +111,5 @@ class StandIn:
         except OSError as error:
             log.warning("the spool cannot be cleared: %r", error)  # Replaying what it has changes nothing.
         self._records = 0
+        self.is_full = False
         self._observer.ledger_spooled(0)

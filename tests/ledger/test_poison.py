@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from gateway.core.errors import GatewayFault
-from gateway.core.limits import Metric
-from gateway.ledger.entries import Figures, Grant, Reservation, Subject
+from gateway.core.limits import Interval, Metric
+from gateway.ledger.entries import Figures, Grant, Item, Reservation, Subject
 from gateway.store.engine import is_sqlite
 from tests.ledger import books
 from tests.ledger.books import ending, limit
@@ -79,6 +79,7 @@ async def test_nul_in_a_model_name_harms_nobody(database_url: str, tmp_path: Pat
         {"figures": Figures(requests=1, input_tokens=TOO_LARGE)},
         {"upstream_request_id": LONE_SURROGATE},
         {"admitted_at_us": TOO_LARGE},
+        {"items": (Item("lim_tokens_lifetime", Metric.TOKENS, Interval.LIFETIME, TOO_LARGE, 30),)},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -13,6 +13,7 @@ from gateway.core.errors import ServiceUnavailable
 from gateway.ledger.effects import Batch
 from gateway.ledger.entries import Grant, OutcomeUnknown, Refused, Reservation, Settlement, Stale
 from gateway.ledger.spool import Spool
+from gateway.ledger.standin import SPOOL_AFTER_SECONDS
 from gateway.ledger.writer import Writer
 from tests.ledger import books
 from tests.ledger.running import Seen, until
@@ -149,7 +150,9 @@ async def test_settlements_of_every_moment_are_spooled_while_a_commit_hangs(tmp_
             began = time.monotonic()
             await asyncio.wait_for(one.writer.settle(ended(f"req_{number}")), WAIT_SECONDS)
             assert time.monotonic() - began < 0.6
-        assert one.seen.spooled == 4
+        quiet = time.monotonic() + 3 * SPOOL_AFTER_SECONDS
+        await until(lambda: time.monotonic() > quiet)
+        assert one.seen.spooled == 4  # nothing is forgotten before the database has it
         assert one.database.settled == []
 
         one.database.flow.set()
@@ -158,16 +161,22 @@ async def test_settlements_of_every_moment_are_spooled_while_a_commit_hangs(tmp_
         assert sorted(one.database.settled) == [f"req_{number}" for number in range(4)]
 
 
-async def test_full_spool_keeps_settlements_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_full_spool_keeps_settlements_in_memory_and_refuses_calls(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with bench(tmp_path, size_bytes=64) as one:
         one.database.flow.clear()
         await asyncio.wait_for(one.writer.settle(ended("first")), WAIT_SECONDS)
         assert "in memory only" in caplog.text
+        assert not one.writer.available
+        with pytest.raises(ServiceUnavailable):
+            await one.writer.reserve(asked("second"))
 
         one.database.flow.set()
 
-        await until(lambda: one.database.settled)
+        await until(lambda: one.writer.available)
         assert one.database.settled == ["first"]
+        assert isinstance(await one.writer.reserve(asked("third")), Grant)
 
 
 async def test_close_commits_what_waits(tmp_path: Path) -> None:
