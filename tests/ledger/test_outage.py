@@ -18,9 +18,9 @@ from tests.ledger.chaos import Chaos, chaos
 from tests.ledger.running import Desk, on_postgres, on_sqlite, running, until
 
 ANSWER_SECONDS = 5.0
-SPOOL_SECONDS = 1.0
+SPOOL_SECONDS = 2.0
 BACK_SECONDS = 10.0
-STALL_SECONDS = 0.1
+STALL_SECONDS = 0.25
 
 
 class Outage:

@@ -149,7 +149,7 @@ async def test_settlements_of_every_moment_are_spooled_while_a_commit_hangs(tmp_
         for number in range(4):
             began = time.monotonic()
             await asyncio.wait_for(one.writer.settle(ended(f"req_{number}")), WAIT_SECONDS)
-            assert time.monotonic() - began < 0.6
+            assert time.monotonic() - began < 1.0
         quiet = time.monotonic() + 3 * SPOOL_AFTER_SECONDS
         await until(lambda: time.monotonic() > quiet)
         assert one.seen.spooled == 4  # nothing is forgotten before the database has it
