@@ -6,6 +6,8 @@ under every such limit, they stand for it.
 
 from dataclasses import dataclass
 
+import msgspec
+
 from gateway.core.call import Call
 from gateway.core.errors import Forbidden, ServiceUnavailable
 from gateway.core.estimates import NOTHING_DEMANDED, TOOLS_MARGIN_TOKENS, ExpectedOutput, demand_of
@@ -31,8 +33,7 @@ NO_USAGE = Usage()
 PROMPT_METRICS = frozenset({Metric.TOKENS, Metric.INPUT_TOKENS, Metric.COST})
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """A grant, who it is for as of its revision, and our count of the prompt if one was made."""
 
     grant: Grant

@@ -1,6 +1,6 @@
 """One proxied call and what is known of it so far. The endpoint is its only writer."""
 
-from dataclasses import dataclass
+import msgspec
 
 from gateway.core.call import Call
 from gateway.core.selection import Route
@@ -12,8 +12,7 @@ from gateway.store.principals import Principal
 from gateway.tokens.prompts import PromptCount
 
 
-@dataclass(slots=True, eq=False)
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """Fields are None until their phase has run. Moments are on the monotonic clock, in seconds.
 
     `sent` becomes true just before the provider may have seen the call; `status` is the provider's, 0 before it

@@ -1,7 +1,8 @@
 """The first candidate that answers -> Reply. Retries live here, only while the provider cannot have seen the call."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.core.errors import LoopDetected, UpstreamFailed
 from gateway.core.upstreams import Upstream
@@ -17,8 +18,7 @@ _HOP = (HOP_HEADER, b"1")
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """The upstream that answered, and its answer."""
 
     upstream: Upstream
