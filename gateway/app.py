@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib import resources
 
@@ -65,12 +65,11 @@ class Gateway:
         self._rooms: routes.Rooms | None = None
         self._served: ASGIApp | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the lifespan."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif self._served is not None:
-            await self._served(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request, or the lifespan, which comes first."""
+        if self._served is None or scope["type"] == "lifespan":
+            return self._live(receive, send)
+        return self._served(scope, receive, send)
 
     def on_drain(self) -> None:
         """The process is asked to stop: not ready from now on, though requests are still served."""

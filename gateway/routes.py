@@ -1,6 +1,6 @@
 """Every URL in one table. What is not here is not served: there is no open pass-through."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.routing import Route, Router
@@ -84,9 +84,9 @@ class ByMethod:
     def __init__(self, methods: Mapping[str, ASGIApp]) -> None:
         self._methods = methods
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        await self._methods.get(scope["method"], not_served)(scope, receive, send)
+        return self._methods.get(scope["method"], not_served)(scope, receive, send)
 
 
 class Switch:
@@ -96,13 +96,12 @@ class Switch:
         self._calls = calls
         self._others = others
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request. No coroutine of its own: one less to pass at each turn of a call."""
         call = self._calls.get(scope["path"])
         if call is not None and scope["method"] == "POST":
-            await call(scope, receive, send)
-        else:
-            await self._others(scope, receive, send)
+            return call(scope, receive, send)
+        return self._others(scope, receive, send)
 
 
 async def not_served(scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Protocol
 
@@ -44,7 +44,7 @@ class Ledger:
         self._database = database
         self._sole_owner = sole_owner
         self._spool = Spool(spool_folder, database.owner)
-        self._writer = Writer(database, self._spool, observer, monotonic)
+        self._writer = Writer(database, self._spool, observer, monotonic, self._remember)
         self._lease = Lease(database, self._writer, monotonic)
         self._tasks: list[asyncio.Task[None]] = []
         self._remaining: dict[str, int] = {}
@@ -98,19 +98,16 @@ class Ledger:
         """True when nothing waits for the database."""
         return self._writer.is_idle
 
-    async def reserve(self, reservation: Reservation) -> Grant | Refused | Stale:
+    def reserve(self, reservation: Reservation) -> Coroutine[None, None, Grant | Refused | Stale]:
         """Admit the call under all its limits or under none. A Grant is durable.
 
         Raises ServiceUnavailable when the database is away. Cancelling it leaves nothing held.
         """
-        answer = await self._writer.reserve(reservation)
-        if isinstance(answer, Grant):
-            self._remember(answer)
-        return answer
+        return self._writer.reserve(reservation)
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Charge the call. Returns when that is durable, in the database or (after 250 ms) in the spool."""
-        await self._writer.settle(settlement)
+    def settle(self, settlement: Settlement) -> asyncio.Future[None]:
+        """Charge the call. The wait ends when that is durable, in the database or (after 250 ms) in the spool."""
+        return self._writer.settle(settlement)
 
     def void(self, request_id: str) -> None:
         """Give back the hold of a call that was never sent."""

@@ -67,14 +67,20 @@ class WaitingReservation:
 
 
 class Writer:
-    """The one writer of a process. `run` is its task; `monotonic` is a clock in seconds."""
+    """The one writer of a process. `run` is its task; `monotonic` is a clock in seconds; `on_grant` sees each grant."""
 
     def __init__(
-        self, database: LedgerDatabase, spool: Spool, observer: Observer, monotonic: Callable[[], float]
+        self,
+        database: LedgerDatabase,
+        spool: Spool,
+        observer: Observer,
+        monotonic: Callable[[], float],
+        on_grant: Callable[[Grant], None] = lambda grant: None,
     ) -> None:
         self._database = database
         self._observer = observer
         self._monotonic = monotonic
+        self._on_grant = on_grant
         self._reservations: deque[WaitingReservation] = deque()
         self._settlements: deque[WaitingSettlement] = deque()
         self._voids: set[str] = set()
@@ -103,8 +109,8 @@ class Writer:
                 self.void(reservation.request_id)
             raise
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Return once the settlement is durable. Cancelling the wait does not take it back.
+    def settle(self, settlement: Settlement) -> asyncio.Future[None]:
+        """Take the settlement; what is returned is done once it is durable. Cancelling the wait takes nothing back.
 
         Raises ServiceUnavailable after the end, GatewayFault for what no database can take; its hold is then swept.
         """
@@ -112,7 +118,7 @@ class Writer:
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._settlements.append(WaitingSettlement(settlement, durable))
         self._wake.set()
-        await durable
+        return durable
 
     def void(self, request_id: str) -> None:
         """Give back a hold whose call was never sent; done before anything newer."""
@@ -255,6 +261,8 @@ class Writer:
     def _tell(self, waiting: WaitingReservation, answer: Answer) -> None:
         if not waiting.answer.done():
             waiting.answer.set_result(answer)
+            if isinstance(answer, Grant):
+                self._on_grant(answer)
         elif waiting.answer.cancelled() and isinstance(answer, Grant):
             self.void(waiting.item.request_id)
 

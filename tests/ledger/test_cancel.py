@@ -94,7 +94,7 @@ async def test_caller_that_leaves_its_settlement_is_charged_all_the_same(databas
         call = await desk.admitted()
         desk.gate.before.clear()
         desk.gate.reached.clear()
-        settling = asyncio.create_task(desk.ledger.settle(ending(*call)))
+        settling = asyncio.ensure_future(desk.ledger.settle(ending(*call)))
         await desk.gate.reached.wait()
         settling.cancel()
         await asyncio.gather(settling, return_exceptions=True)

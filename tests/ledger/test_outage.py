@@ -136,7 +136,7 @@ async def test_outage_at_the_end_keeps_settlements_for_the_next_start(database_u
     async with breakable(database_url, tmp_path / "spool") as (desk, outage):
         call = await desk.admitted()
         outage.begin()
-        ending_call = asyncio.create_task(desk.ledger.settle(ending(*call)))
+        ending_call = asyncio.ensure_future(desk.ledger.settle(ending(*call)))
         await asyncio.sleep(0)
         async with asyncio.timeout(BACK_SECONDS):
             await desk.ledger.close()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,7 +85,7 @@ def ended(name: str) -> Settlement:
     return books.settlement(asked(name), 1, ())
 
 
-async def gathered(*waiting: "asyncio.Task[object]") -> list[type]:
+async def gathered(*waiting: "asyncio.Future[Any]") -> list[type]:
     async with asyncio.timeout(WAIT_SECONDS):
         return [type(one) for one in await asyncio.gather(*waiting, return_exceptions=True)]
 
@@ -182,9 +183,9 @@ async def test_full_spool_keeps_settlements_in_memory_and_refuses_calls(
 async def test_close_commits_what_waits(tmp_path: Path) -> None:
     async with bench(tmp_path) as one:
         one.database.flow.clear()
-        waiting = [asyncio.create_task(one.writer.settle(ended(f"req_{number}"))) for number in range(3)]
+        waiting = [asyncio.ensure_future(one.writer.settle(ended(f"req_{number}"))) for number in range(3)]
         await until(lambda: one.database.begun)
-        waiting.append(asyncio.create_task(one.writer.settle(ended("last"))))
+        waiting.append(asyncio.ensure_future(one.writer.settle(ended("last"))))
         await asyncio.sleep(0)
         one.writer.void("left")
         one.writer.close()
@@ -199,7 +200,7 @@ async def test_close_commits_what_waits(tmp_path: Path) -> None:
 async def test_close_in_the_middle_of_a_hanging_commit_spools_what_waits(tmp_path: Path) -> None:
     async with bench(tmp_path) as one:
         one.database.flow.clear()
-        settling = asyncio.create_task(one.writer.settle(ended("first")))
+        settling = asyncio.ensure_future(one.writer.settle(ended("first")))
         reserving = asyncio.create_task(one.writer.reserve(asked("second")))
         await until(lambda: one.database.begun)
         one.running.cancel()
