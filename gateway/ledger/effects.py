@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import add
 
+import msgspec
+
 from gateway.core.limits import MINUTE_SECONDS, Interval, Limit, Metric, Standing, decide, period_start
 from gateway.ledger.entries import Figures, Grant, Item, Refused, Reservation, Settlement, Source, Stale
 
@@ -30,16 +32,14 @@ class Batch:
         return len(self.reservations) + len(self.settlements) + len(self.voids)
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(msgspec.Struct):
     """A counter's figures as read, or a difference to add to it."""
 
     used: int = 0
     held: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ReleasedItem:
+class ReleasedItem(msgspec.Struct, frozen=True):
     """A hold item that the transaction just deleted."""
 
     request_id: str
@@ -48,8 +48,7 @@ class ReleasedItem:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Final:
+class Final(msgspec.Struct, frozen=True):
     """A final usage record that is already there, for a settlement whose hold is not."""
 
     request_id: str
@@ -85,8 +84,7 @@ class State:
         self.starts = period_starts(now_us)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A usage row to insert."""
 
     settlement: Settlement

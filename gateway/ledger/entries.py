@@ -1,6 +1,5 @@
 """What goes into the ledger and what comes back: reservations, grants, settlements."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
@@ -63,8 +62,7 @@ class Item(msgspec.Struct, frozen=True):
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """A call that asks to be admitted. `limits` are all that bind it, as read at `revision`.
 
     `input_tokens` is the counted prompt and the rates are pico-USD per token: what a sweep charges by if this
@@ -82,8 +80,7 @@ class Reservation:
     output_rate: int
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """An admitted call: its hold is durable. `standings` show the limits just after, `output_cap` as in Admission."""
 
     request_id: str
@@ -93,16 +90,14 @@ class Grant:
     standings: tuple[Standing, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """Not admitted; nothing was left behind. `now` is the database's clock in Unix seconds."""
 
     refusals: tuple[Refusal, ...]
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
+class Stale(msgspec.Struct, frozen=True):
     """The reservation was made from an older revision; read key and limits again and ask again."""
 
     revision: int

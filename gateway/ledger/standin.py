@@ -9,8 +9,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from gateway.ledger.entries import Settlement
 from gateway.ledger.spool import Spool, SpoolFull
@@ -27,8 +28,7 @@ class SpoolObserver(Protocol):
         """Take note of how many settlements the spool has."""
 
 
-@dataclass(slots=True, eq=False)
-class WaitingSettlement:
+class WaitingSettlement(msgspec.Struct, eq=False):
     """A settlement that is not in the database yet, and who waits until it is durable, there or in the spool."""
 
     item: Settlement

@@ -11,8 +11,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from gateway.core.errors import GatewayError, GatewayFault, ServiceUnavailable
 from gateway.ledger.effects import Batch
@@ -53,8 +54,7 @@ class Observer(SpoolObserver, Protocol):
         """Take note of a committed batch."""
 
 
-@dataclass(slots=True, eq=False)
-class WaitingReservation:
+class WaitingReservation(msgspec.Struct, eq=False):
     """A reservation and who waits for its answer."""
 
     item: Reservation
