@@ -47,14 +47,13 @@ WILDCARDS = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What is printed once the first request can be taken. `admin_key` is None when it was made earlier."""
+    """What is printed once the first request can be taken. `hint` says why the curl line cannot work, if so."""
 
     url: str
     key: str
     model: str
     upstreams: tuple[str, ...]
     folder: Path
-    admin_key: str | None
     hint: str | None
 
 
@@ -72,13 +71,13 @@ def _run(_arguments: argparse.Namespace) -> int:
     if not demo:
         require_upstream(settings)
     with sole_server(settings):
-        key, admin_key = asyncio.run(_furnish(settings))
+        key = asyncio.run(_furnish(settings))
         model, hint = _sensible_model(settings)
 
         def announce(host: str, port: int) -> None:
             names = tuple(upstream.name for upstream in settings.catalog.upstreams)
             url = url_of(settings, host, port)
-            print(_text(Ready(url, key, model, names, settings.data_folder, admin_key, hint)), flush=True)
+            print(_text(Ready(url, key, model, names, settings.data_folder, hint)), flush=True)
 
         def make_gateway() -> Gateway:
             return Gateway(settings, demo=demo, reload=lambda: load_catalog(os.environ))
@@ -97,17 +96,20 @@ def _settings(environment: Mapping[str, str]) -> tuple[Settings, bool]:
     return replace(settings, workers=1, migrates_at_start=True), demo
 
 
-async def _furnish(settings: Settings) -> tuple[str, str | None]:
-    """See that schema, owner key, project, user and key are there. Returns the key and, if just made, the admin key."""
+async def _furnish(settings: Settings) -> str:
+    """See that schema, owner key, project, user and key are there. Returns the key."""
     await prepare_schema(settings)
     owned = await ensure_owner(settings)
     async with office(settings) as here:
-        admin_key = None if owned else await _make_admin_key(here)
-        return await _key(here), admin_key
+        if not owned:
+            await _make_admin_key(here)
+        return await _key(here)
 
 
-async def _make_admin_key(office: Office) -> str:
-    return (await office.ask(admin_api_keys.create_admin_key, body={"name": "quickstart"})).value
+async def _make_admin_key(office: Office) -> None:
+    """Make it and print it at once: only its digest is kept, so nobody would ever see it if the start failed later."""
+    made = await office.ask(admin_api_keys.create_admin_key, body={"name": "quickstart"})
+    print(f"\nThe admin key, shown only this once:\n\n    {made.value}", flush=True)
 
 
 async def _key(office: Office) -> str:
@@ -200,8 +202,6 @@ def _text(ready: Ready) -> str:
     ]
     if ready.hint:
         parts.insert(2, f"Note: {ready.hint}")
-    if ready.admin_key:
-        parts.insert(-1, f"The admin key, shown only this once:\n\n    {ready.admin_key}")
     return "\n\n".join(parts) + "\n"
 
 

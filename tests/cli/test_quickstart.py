@@ -1,6 +1,7 @@
 """The newcomer's first minutes: one command, a curl line that works, and the same again on the next day."""
 
 import shlex
+import socket
 import stat
 
 import httpx
@@ -40,6 +41,17 @@ async def test_quickstart_run_twice_prints_a_line_that_works_and_the_admin_key_o
         assert key_file.read_text().strip() in next(line for line in second.lines if line.startswith("curl "))
         assert admin_keys(second) == []
     assert [line for line in first.lines + second.lines if line.startswith("{")] == []
+
+
+async def test_quickstart_admin_key_is_printed_though_the_port_is_taken(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = await shell.run("quickstart", GATEWAY_PORT=str(taken.getsockname()[1]))
+    assert done.exit_code == 3
+    assert "GATEWAY_PORT" in done.errors
+    (admin_key,) = (line.strip() for line in done.output.splitlines() if line.strip().startswith("sk-gw-admin-"))
+    async with shell.serving("quickstart") as served:
+        assert (await served.get("/v1/organization/projects", admin_key)).status_code == 200
+        assert admin_keys(served) == []
 
 
 async def test_quickstart_kept_key_that_opens_nothing_is_replaced(shell: Shell) -> None:
