@@ -5,6 +5,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec import inspect
 
 from gateway.admin.fields import WORDS
 from gateway.core.errors import InvalidRequest
@@ -24,7 +25,7 @@ def decode_body(body: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body or b"{}", type=shape)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error), "field") from None
+        raise _refusal(str(error), "field", shape) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
 
@@ -48,14 +49,14 @@ def decode_query(query: bytes, shape: type[T]) -> T:
     try:
         return msgspec.convert(values, shape, strict=False)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error), "query parameter") from None
+        raise _refusal(str(error), "query parameter", shape) from None
 
 
 def _is_array(annotation: Any) -> bool:
     return any(get_origin(option) in (list, tuple) for option in (annotation, *get_args(annotation)))
 
 
-def _refusal(message: str, kind: str) -> InvalidRequest:
+def _refusal(message: str, kind: str, shape: type[msgspec.Struct]) -> InvalidRequest:
     """Word msgspec's message for whoever sent the value."""
     place = _PATH.search(message)
     field = _FIELD.search(message)
@@ -69,5 +70,43 @@ def _refusal(message: str, kind: str) -> InvalidRequest:
     for pattern, words in WORDS.items():
         if repr(pattern) in text:
             text = f"Expected {words}"
+    if text.startswith("Invalid enum value"):
+        text = f"{text}; it may be {', '.join(_choices(shape, inside))}"
     where = f"`{inside}`: " if inside else ""
     return InvalidRequest(f"{where}{text}.", param=inside or None, code="invalid_value")
+
+
+def _choices(shape: type[msgspec.Struct], place: str) -> list[str]:
+    """Return the words that the field at `place`, such as `limits[0].metric`, may have."""
+    kinds = [inspect.type_info(shape)]
+    for step in place.split("."):
+        name, *items = step.split("[")
+        kinds = [
+            kind
+            for struct in kinds
+            if isinstance(struct, inspect.StructType)
+            for field in struct.fields
+            if field.encode_name == name
+            for kind in _options(field.type)
+        ]
+        for _ in items:
+            kinds = [
+                kind
+                for array in kinds
+                if isinstance(array, inspect.ListType | inspect.VarTupleType)
+                for kind in _options(array.item_type)
+            ]
+    words: list[str] = []
+    for kind in kinds:
+        match kind:
+            case inspect.EnumType():
+                words += [str(member.value) for member in kind.cls]
+            case inspect.LiteralType():
+                words += [str(value) for value in kind.values]
+            case _:
+                pass
+    return words
+
+
+def _options(kind: inspect.Type) -> tuple[inspect.Type, ...]:
+    return kind.types if isinstance(kind, inspect.UnionType) else (kind,)

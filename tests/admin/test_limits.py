@@ -80,6 +80,18 @@ async def test_bad_terms_are_refused_by_name(administration: Administration) -> 
         assert (response.status_code, response.json()["error"]["param"]) == (400, param), (change, response.text)
 
 
+async def test_word_that_is_not_one_of_a_few_is_refused_with_those_that_are(administration: Administration) -> None:
+    response = await administration.post("/limits", {**REQUESTS, "interval": "year"})
+    words = "`interval`: Invalid enum value 'year'; it may be minute, hour, day, week, month, lifetime."
+    assert response.json()["error"]["message"] == words
+    project = await administration.made("/projects", {"name": "Search"})
+    key = {"name": "k", "user_id": "user_1", "limits": [{"metric": "dollars", "amount": 5}]}
+    message = (await administration.post(f"/projects/{project}/api_keys", key)).json()["error"]["message"]
+    assert message.startswith("`limits[0].metric`: Invalid enum value 'dollars'; it may be requests, tokens, ")
+    asked = await administration.http.get("/v1/organization/costs?start_time=0&group_by=team")
+    assert asked.json()["error"]["message"].endswith("it may be api_key_id, line_item, project_id, user_id.")
+
+
 @pytest.mark.parametrize("scope", ["organization", "project", "user", "service_account", "api_key"])
 async def test_limit_on_what_is_not_there_is_not_found(administration: Administration, scope: str) -> None:
     response = await administration.post("/limits", {**REQUESTS, "scope": scope, "scope_id": "nobody"})
