@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -183,13 +183,19 @@ def test_decision_lowers_the_cap_to_half_of_what_remains_at_least_the_floor(
 
 
 @given(demands(), st.lists(standings(), min_size=1, max_size=4))
+@example(
+    Demand(0, 2, expected_output_tokens=2, floor_output_tokens=1),
+    [Standing(Limit("lim_0", Scope.PROJECT, "proj_1", Metric.TOKENS, Interval.MINUTE, 1), 0, 0, 0)],
+)
 def test_decision_refuses_a_free_cap_only_if_the_floor_does_not_fit(demand: Demand, against: list[Standing]) -> None:
     floor = demand.floor_output_tokens
     admission = decide(demand, against)
     if floor is None or not admission.refusals or demand.output_tokens // demand.choices < floor:
         return
     smallest = lowered(demand, floor)
-    assert any(one.limit.amount == 0 or hold_amount(one.limit, smallest) > one.remaining for one in against)
+    # A cap makes room in budgets only: a minute limit that what is expected does not fit refuses, whatever the cap.
+    least = [(one, demand if one.limit.interval is Interval.MINUTE else smallest) for one in against]
+    assert any(one.limit.amount == 0 or hold_amount(one.limit, asked) > one.remaining for one, asked in least)
 
 
 # --- how long to wait ---
