@@ -115,9 +115,9 @@ def _run(arguments: argparse.Namespace) -> int:
 def refresh(destination: Path) -> None:
     """Write the data file anew from the installed genai-prices. Raises ImportError where that is not installed."""
     # A development dependency of 30 MB and 0.2 s: only this command pays for it, and only where it is installed.
-    from importlib.metadata import version  # noqa: PLC0415
+    from importlib.metadata import version  # noqa: PLC0415 - what only this command needs
 
-    from genai_prices.data import providers  # noqa: PLC0415
+    from genai_prices.data import providers  # noqa: PLC0415 - a developer's package, absent where the gateway runs
 
     destination.write_bytes(render(f"genai-prices {version('genai-prices')}", providers))
 

@@ -6,9 +6,7 @@ Rates are pico-USD per token, which is the same number as micro-USD per million 
 import re
 
 NANO_PER_USD = 10**9
-PICO_PER_USD = 10**12
 PICO_PER_NANO = 1_000
-NANO_PER_CENT = 10**7
 MAX_NANO_USD = 2**63 - 1
 """The largest amount that the ledger's int64 columns hold: 9.2 billion USD."""
 MAX_RATE_PICO = 10**12
@@ -70,16 +68,6 @@ def render_usd(nano_usd: int) -> str:
     whole, fraction = divmod(abs(nano_usd), NANO_PER_USD)
     sign = "-" if nano_usd < 0 else ""
     return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".")
-
-
-def usd_number(nano_usd: int) -> float:
-    """Return the float nearest to the amount in USD. For the edge of a report only: JSON shapes that want a number."""
-    return nano_usd / NANO_PER_USD
-
-
-def cents_up(nano_usd: int) -> int:
-    """Return the amount in cents, rounded up, so that a used fraction of a cent never reads as nothing."""
-    return -(-nano_usd // NANO_PER_CENT)
 
 
 def nano_half_even(pico_usd: int) -> int:

@@ -32,7 +32,9 @@ class RateCard(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Rates(msgspec.Struct, frozen=True, gc=False):
-    """Rates with every fallback filled in, and `text`, the card they came from as JSON."""
+    """Rates with every fallback filled in. `text` is stored with a usage record: compact JSON of the card they came
+    from, always the same for the same rates.
+    """
 
     input: int
     output: int
@@ -80,11 +82,6 @@ def resolve(card: RateCard) -> Rates:
 
 def _first(*rates: int | None) -> int:
     return next(rate for rate in rates if rate is not None)
-
-
-def rates_text(rates: Rates) -> str:
-    """Return the rates as stored with a usage record: compact JSON of the card, pico-USD, always the same text."""
-    return rates.text
 
 
 def cost_nano_usd(usage: Usage, rates: Rates) -> int:

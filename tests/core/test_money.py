@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from gateway.core.money import (
     MAX_NANO_USD,
     MAX_RATE_PICO,
-    cents_up,
     nano_half_even,
     parse_rate,
     parse_usd,
     render_usd,
-    usd_number,
 )
 
 
@@ -111,12 +109,3 @@ def test_rounding_to_nano_is_half_even(pico: int) -> None:
 @pytest.mark.parametrize(("pico", "nano"), [(500, 0), (501, 1), (1_500, 2), (2_500, 2), (499, 0)])
 def test_rounding_of_a_half_goes_to_the_even_neighbour(pico: int, nano: int) -> None:
     assert nano_half_even(pico) == nano
-
-
-@pytest.mark.parametrize(("nano", "cents"), [(0, 0), (1, 1), (10**7, 1), (10**7 + 1, 2)])
-def test_cents_are_rounded_up(nano: int, cents: int) -> None:
-    assert cents_up(nano) == cents
-
-
-def test_number_for_a_report_is_the_nearest_float() -> None:
-    assert usd_number(17_604_000) == 0.017604

@@ -17,7 +17,7 @@ import gateway
 from gateway.cli.prices import refresh
 from gateway.core.model_price import DAY_SECONDS, ModelPrice
 from gateway.core.prices import MAX_NAME_LENGTH, MAX_REMEMBERED_NAMES, ModelFacts, PriceTable
-from gateway.core.rates import cost_nano_usd, rates_text
+from gateway.core.rates import cost_nano_usd
 from gateway.core.usage import Usage, checked_usage
 
 DATA = Path(gateway.__file__).parent / "data" / "models.json"
@@ -177,9 +177,7 @@ def test_lookup_of_the_species_gemini_finds_the_prices_of_google() -> None:
 
 
 def test_lookup_of_a_name_in_capitals_finds_the_same_model() -> None:
-    assert rates_text(price_of("openai", "GPT-4o").standard[0].rates) == rates_text(
-        price_of("openai", "gpt-4o").standard[0].rates
-    )
+    assert price_of("openai", "GPT-4o").standard[0].rates.text == price_of("openai", "gpt-4o").standard[0].rates.text
 
 
 def test_lookup_of_a_known_name_returns_the_same_object_again() -> None:
@@ -213,7 +211,7 @@ def test_override_by_pattern_prices_a_model_that_the_table_lacks() -> None:
     prices = overridden(input="1", output="2", cached_input="0.1", cache_write="1.25", cache_write_1h="2")
     price = prices.lookup("openai", "House-7b")
     assert price is not None
-    assert rates_text(price.standard[0].rates) == (
+    assert price.standard[0].rates.text == (
         '{"input":1000000,"output":2000000,"cached":100000,"cache_write":1250000,"cache_write_1h":2000000}'
     )
     assert prices.lookup("openai", "warehouse-7b") is None

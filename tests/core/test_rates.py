@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.rates import MAX_COST_NANO_USD, RateCard, cost_nano_usd, rates_text, resolve
+from gateway.core.rates import MAX_COST_NANO_USD, RateCard, cost_nano_usd, resolve
 from gateway.core.usage import MAX_COUNT, Usage, checked_usage
 
 PLAIN = resolve(RateCard(2_000_000, 10_000_000))
@@ -88,6 +88,5 @@ def test_an_hours_cache_write_without_a_rate_costs_what_a_cache_write_costs() ->
 
 
 def test_text_of_rates_is_the_card_alone_and_stable() -> None:
-    assert rates_text(resolve(RateCard(2_500_000, 10_000_000, cached=1_250_000))) == (
-        '{"input":2500000,"output":10000000,"cached":1250000}'
-    )
+    text = resolve(RateCard(2_500_000, 10_000_000, cached=1_250_000)).text
+    assert text == '{"input":2500000,"output":10000000,"cached":1250000}'
