@@ -3,10 +3,10 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.core.limits import Interval, Metric
 from gateway.ledger.effects import Batch
