@@ -5,7 +5,7 @@ import argparse
 from gateway.admin import admin_api_keys
 from gateway.cli.arguments import add_command, commands_of, seconds
 from gateway.cli.office import run
-from gateway.cli.printing import moment, print_json, print_table
+from gateway.cli.printing import moment, print_done, print_json, print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,19 +41,10 @@ def _list(arguments: argparse.Namespace) -> int:
 def _create(arguments: argparse.Namespace) -> int:
     body = {"name": arguments.name, "role": arguments.role, "expires_in_seconds": arguments.expires_in}
     made = run(lambda office: office.ask(admin_api_keys.create_admin_key, body=body))
-    if arguments.json:
-        print_json(made)
-    else:
-        print(
-            f"Created {made.role} key {made.id} ({made.name}). It is shown this once; keep it safe:\n\n  {made.value}\n"
-        )
-    return 0
+    words = f"Created {made.role} key {made.id} ({made.name}). It is shown this once; keep it safe:\n\n  {made.value}\n"
+    return print_done(arguments, made, words)
 
 
 def _delete(arguments: argparse.Namespace) -> int:
     ended = run(lambda office: office.ask(admin_api_keys.delete_admin_key, {"key_id": arguments.id}))
-    if arguments.json:
-        print_json(ended)
-    else:
-        print(f"Deleted admin key {ended.id}.")
-    return 0
+    return print_done(arguments, ended, f"Deleted admin key {ended.id}.")

@@ -10,7 +10,7 @@ from gateway.admin.lists import Deleted
 from gateway.cli.arguments import add_command, commands_of, limit_terms, patterns, seconds
 from gateway.cli.failures import CommandError, Exit
 from gateway.cli.office import Office, run
-from gateway.cli.printing import moment, print_json, print_table
+from gateway.cli.printing import moment, print_done, print_json, print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +146,7 @@ def _set(disabled: bool, arguments: argparse.Namespace) -> int:
 
     key = run(work)
     effect = "it opens nothing from the next call on" if disabled else "it opens again"
-    return _done(arguments, key, f"{'Disabled' if disabled else 'Enabled'} key {key.id} ({key.name}): {effect}.")
+    return print_done(arguments, key, f"{'Disabled' if disabled else 'Enabled'} key {key.id} ({key.name}): {effect}.")
 
 
 def _delete(arguments: argparse.Namespace) -> int:
@@ -154,7 +154,7 @@ def _delete(arguments: argparse.Namespace) -> int:
         return await office.ask(api_keys.delete_api_key, await _path(office, arguments))
 
     ended = run(work)
-    return _done(arguments, ended, f"Deleted key {ended.id}: it opens nothing from the next call on.")
+    return print_done(arguments, ended, f"Deleted key {ended.id}: it opens nothing from the next call on.")
 
 
 async def _path(office: Office, arguments: argparse.Namespace) -> Mapping[str, str]:
@@ -165,15 +165,7 @@ async def _path(office: Office, arguments: argparse.Namespace) -> Mapping[str, s
 
 def _reveal(arguments: argparse.Namespace, key: CreatedApiKey, verb: str) -> int:
     words = f"{verb} key {key.id} ({key.name}). It is shown this once; keep it safe:\n\n  {key.value}\n"
-    return _done(arguments, key, words)
-
-
-def _done(arguments: argparse.Namespace, answer: object, sentence: str) -> int:
-    if arguments.json:
-        print_json(answer)
-    else:
-        print(sentence)
-    return 0
+    return print_done(arguments, key, words)
 
 
 def _holder(key: ApiKeyObject) -> str:

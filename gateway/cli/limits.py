@@ -6,7 +6,7 @@ from gateway.admin import limits
 from gateway.admin.limits import LimitObject
 from gateway.cli.arguments import add_command, commands_of, limit_amount, limit_terms, patterns
 from gateway.cli.office import Office, run
-from gateway.cli.printing import moment, print_json, print_table
+from gateway.cli.printing import moment, print_done, print_json, print_table
 from gateway.core.limits import Scope
 
 METRICS = """\
@@ -94,20 +94,13 @@ def _set(arguments: argparse.Namespace) -> int:
 
 def _delete(arguments: argparse.Namespace) -> int:
     ended = run(lambda office: office.ask(limits.delete_limit, {"limit_id": arguments.id}))
-    if arguments.json:
-        print_json(ended)
-    else:
-        print(f"Deleted limit {ended.id}.")
-    return 0
+    return print_done(arguments, ended, f"Deleted limit {ended.id}.")
 
 
 def _done(arguments: argparse.Namespace, limit: LimitObject, verb: str) -> int:
-    if arguments.json:
-        print_json(limit)
-    else:
-        whose = f"{limit.scope} {limit.scope_id}"
-        print(f"{verb} limit {limit.id}: {_kind(limit)} {limit.amount} on {whose}, {limit.used} used already.")
-    return 0
+    whose = f"{limit.scope} {limit.scope_id}"
+    words = f"{verb} limit {limit.id}: {_kind(limit)} {limit.amount} on {whose}, {limit.used} used already."
+    return print_done(arguments, limit, words)
 
 
 def _kind(limit: LimitObject) -> str:

@@ -1,10 +1,13 @@
 """What data commands print: tables for people, JSON for programs."""
 
+import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
+
+from gateway.cli.failures import Exit
 
 UNWRAPPED_WIDTH = 1_000
 """Columns of a table that goes into a pipe or a file: whoever cuts or greps lines wants them whole."""
@@ -13,6 +16,15 @@ UNWRAPPED_WIDTH = 1_000
 def print_json(value: object) -> None:
     """Print one JSON document, indented."""
     print(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
+
+
+def print_done(arguments: argparse.Namespace, answer: object, sentence: str) -> int:
+    """Print what was done: a sentence, or with --json the answer. Returns the exit code of success."""
+    if arguments.json:
+        print_json(answer)
+    else:
+        print(sentence)
+    return Exit.DONE
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:

@@ -6,7 +6,7 @@ from gateway.admin import projects
 from gateway.admin.projects import ProjectObject
 from gateway.cli.arguments import add_command, commands_of
 from gateway.cli.office import Office, run
-from gateway.cli.printing import moment, print_json, print_table
+from gateway.cli.printing import moment, print_done, print_json, print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _create(arguments: argparse.Namespace) -> int:
     made = run(lambda office: office.ask(projects.create_project, body={"name": arguments.name}))
-    return _done(arguments, made, f"Created project {made.id} ({made.name}).")
+    return print_done(arguments, made, f"Created project {made.id} ({made.name}).")
 
 
 def _archive(arguments: argparse.Namespace) -> int:
@@ -42,12 +42,4 @@ def _archive(arguments: argparse.Namespace) -> int:
         return await office.ask(projects.archive_project, {"project_id": project.id})
 
     ended = run(work)
-    return _done(arguments, ended, f"Archived project {ended.id} ({ended.name}); its keys open nothing any more.")
-
-
-def _done(arguments: argparse.Namespace, project: ProjectObject, sentence: str) -> int:
-    if arguments.json:
-        print_json(project)
-    else:
-        print(sentence)
-    return 0
+    return print_done(arguments, ended, f"Archived project {ended.id} ({ended.name}); its keys open nothing any more.")

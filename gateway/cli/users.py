@@ -7,7 +7,7 @@ from gateway.admin import users
 from gateway.admin.users import UserObject
 from gateway.cli.arguments import add_command, commands_of
 from gateway.cli.office import Office, run
-from gateway.cli.printing import moment, print_json, print_table
+from gateway.cli.printing import moment, print_done, print_json, print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _create(arguments: argparse.Namespace) -> int:
     body = {"email": arguments.email, "name": arguments.name or arguments.email, "role": arguments.role}
     made = run(lambda office: office.ask(users.create_user, body=body))
-    return _done(arguments, made, f"Created user {made.id} ({made.email}).")
+    return print_done(arguments, made, f"Created user {made.id} ({made.email}).")
 
 
 def _set_disabled(arguments: argparse.Namespace, *, disabled: bool) -> int:
@@ -52,12 +52,4 @@ def _set_disabled(arguments: argparse.Namespace, *, disabled: bool) -> int:
 
     changed = run(work)
     effect = "their keys open nothing from the next call on" if disabled else "their keys open again"
-    return _done(arguments, changed, f"{'Disabled' if disabled else 'Enabled'} user {changed.email}: {effect}.")
-
-
-def _done(arguments: argparse.Namespace, user: UserObject, sentence: str) -> int:
-    if arguments.json:
-        print_json(user)
-    else:
-        print(sentence)
-    return 0
+    return print_done(arguments, changed, f"{'Disabled' if disabled else 'Enabled'} user {changed.email}: {effect}.")
