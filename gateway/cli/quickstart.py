@@ -7,6 +7,7 @@ What it makes is made once and found again: the database, a project, a user, a k
 import argparse
 import asyncio
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -69,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(_arguments: argparse.Namespace) -> int:
     settings, demo = _settings(os.environ)
     if not demo:
-        require_upstream(settings)
+        require_upstream(settings, "To try the gateway without a provider, unset GATEWAY_CONFIG.")
     with sole_server(settings):
         key = asyncio.run(_furnish(settings))
         model, hint = _sensible_model(settings)
@@ -206,8 +207,13 @@ def _text(ready: Ready) -> str:
 
 
 def _command() -> str:
-    """Return what to type for `gateway`: its path where the shell does not find it, as behind `make run`."""
+    """Return what to type for `gateway`: its path where the shell does not find it, as behind `make run`.
+
+    Another terminal does not have this one's GATEWAY_DATA_DIR, without which the command would look elsewhere.
+    """
+    folder = os.environ.get("GATEWAY_DATA_DIR")
+    where = f"GATEWAY_DATA_DIR={shlex.quote(folder)} " if folder else ""
     program = Path(sys.argv[0])
     if program.name == "__main__.py":
-        return f"{sys.executable} -m gateway"
-    return program.name if shutil.which(program.name) else str(program)
+        return f"{where}{sys.executable} -m gateway"
+    return where + (program.name if shutil.which(program.name) else str(program))

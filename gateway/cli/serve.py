@@ -14,7 +14,7 @@ FACTORY = "gateway.app:from_environment"
 """As a string: each worker makes an application of its own, and a start that is refused imports none."""
 NO_UPSTREAM = (
     "No provider is configured. Set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY, or name a TOML file with "
-    "[[upstreams]] in GATEWAY_CONFIG. To try the gateway without a provider: gateway quickstart"
+    "[[upstreams]] in GATEWAY_CONFIG."
 )
 NO_OWNER = (
     "Nobody can administer this gateway: its database has no owner key. Make one (gateway admin-keys create), or set "
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(_arguments: argparse.Namespace) -> int:
     settings = load_settings(os.environ)
-    require_upstream(settings)
+    require_upstream(settings, "To try the gateway without a provider: gateway quickstart")
     with sole_server(settings):
         asyncio.run(_prepare(settings))
         if settings.workers > 1:
@@ -43,10 +43,10 @@ def _run(_arguments: argparse.Namespace) -> int:
         return run_server(FACTORY, server_settings(settings), lambda host, port: _ready(settings, host, port))
 
 
-def require_upstream(settings: Settings) -> None:
-    """Raises CommandError without an upstream."""
+def require_upstream(settings: Settings, way_out: str) -> None:
+    """Raises CommandError without an upstream. It ends with `way_out`, which tells what else can be done."""
     if not settings.catalog.upstreams:
-        raise CommandError(NO_UPSTREAM, Exit.CANNOT_START)
+        raise CommandError(f"{NO_UPSTREAM} {way_out}", Exit.CANNOT_START)
 
 
 async def _prepare(settings: Settings) -> None:

@@ -76,3 +76,9 @@ async def test_quickstart_configuration_without_upstreams_is_refused(shell: Shel
     done = await shell.run("quickstart", GATEWAY_CONFIG="gateway.toml")
     assert (done.exit_code, done.output) == (3, "")
     assert "[[upstreams]]" in done.errors
+    assert "unset GATEWAY_CONFIG" in done.errors
+
+
+async def test_quickstart_in_another_folder_prints_a_usage_command_that_finds_it(shell: Shell) -> None:
+    async with shell.serving("quickstart", GATEWAY_DATA_DIR="my data") as served:
+        assert "GATEWAY_DATA_DIR='my data' " in served.lines[-1]
