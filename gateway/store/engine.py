@@ -7,8 +7,8 @@ reads have connections of their own, in threads, that cannot write. Every change
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from sqlalchemy import Connection as Connection  # for the annotations of those 
 from sqlalchemy import NullPool, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from gateway.core.errors import ServiceUnavailable
 from gateway.store import revision
@@ -26,8 +26,10 @@ T = TypeVar("T")
 READERS = 4
 POOL_SECONDS = 3.0
 LOCK_SECONDS = 5.0
-BUSY = frozenset({"40001", "40P01", "53300", "55P03", "57014"})
-"""PostgreSQL's codes for what may succeed later: serialization, deadlock, connections, lock and statement timeouts."""
+BUSY = frozenset({"40001", "40P01", "55P03", "25006"})
+"""PostgreSQL's codes for what may succeed later: serialization, deadlock, lock timeout, a standby not yet promoted."""
+IN_TROUBLE = ("08", "53", "57")
+"""PostgreSQL's classes of codes for connections lost, resources gone (connections, disk, memory), an operator."""
 MESSAGE = "The gateway's database is not available; try again shortly."
 
 
@@ -56,9 +58,8 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run work that changes nothing. Raises ServiceUnavailable when the database is away."""
-        with unavailable_when_away():
-            async with self._engine.connect() as connection:
-                return await connection.run_sync(work)
+        async with self._connected() as connection:
+            return await connection.run_sync(work)
 
     async def change(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction and bump the revision with it; whatever it raises undoes all of it.
@@ -75,11 +76,25 @@ class Database:
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction without a new revision: what no cached key or limit depends on."""
-        with unavailable_when_away():
-            if self._sqlite is not None:
+        if self._sqlite is not None:
+            with unavailable_when_away():
                 return await self._sqlite.write(work)
-            async with self._engine.begin() as connection:
-                return await connection.run_sync(work)
+        async with self._connected() as connection, connection.begin():
+            return await connection.run_sync(work)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        with unavailable_when_away():
+            connection = self._engine.connect()
+            try:
+                await connection.start()
+            except DBAPIError as error:
+                # No statement of ours was run yet: starting up, full, a password changed, the database is not there.
+                raise ServiceUnavailable(MESSAGE) from error
+            try:
+                yield connection
+            finally:
+                await connection.close()
 
     async def close(self) -> None:
         """Let all connections go."""
@@ -94,7 +109,8 @@ def unavailable_when_away() -> Iterator[None]:
     except (OSError, TimeoutError, PoolTimeout, InterfaceError, OperationalError, sqlite3.OperationalError) as error:
         raise ServiceUnavailable(MESSAGE) from error
     except DBAPIError as error:
-        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in BUSY:
+        code = str(getattr(error.orig, "sqlstate", ""))
+        if error.connection_invalidated or code in BUSY or code.startswith(IN_TROUBLE):
             raise ServiceUnavailable(MESSAGE) from error
         raise
 
