@@ -72,7 +72,7 @@ class State:
     released_items: list[ReleasedItem] = field(default_factory=list)
     finals: dict[str, Final] = field(default_factory=dict)
     kinds: dict[str, tuple[Metric, Interval | None]] = field(default_factory=dict)
-    limits: list[Limit] = field(default_factory=list)
+    limits: list[tuple[Limit, int]] = field(default_factory=list)
     starts: Mapping[Interval | None, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -206,16 +206,18 @@ def _items(settlement: Settlement, released: Sequence[ReleasedItem], state: Stat
 def _items_now(settlement: Settlement, state: State) -> Sequence[Item]:
     """Return what to charge when the hold is gone: limits that were made since could not join it, but bind its caller.
 
-    They opened with the usage that was recorded by then, so what is recorded now is theirs too.
+    They opened with the usage that was recorded by then in their first period, so what is recorded now is theirs too,
+    unless it belongs to a period before that.
     """
     known = {item.limit_id for item in settlement.items}
     admitted = settlement.admitted_at_us // MICROSECONDS
     added = [
         Item(limit.id, limit.metric, limit.interval, period_start(limit.interval, admitted), 0)
-        for limit in state.limits
+        for limit, created_at in state.limits
         if limit.id not in known
         and settlement.caller.is_in(limit.scope, limit.scope_id)
         and limit.binds(settlement.subject.model)
+        and (limit.interval is Interval.MINUTE or admitted >= period_start(limit.interval, created_at))
     ]
     return [*settlement.items, *added]
 
@@ -231,7 +233,8 @@ def _charge(items: Iterable[Item], now: Figures, before: Figures, state: State, 
         key = (item.limit_id, item.period_start)
         if item.interval is Interval.MINUTE:
             within = min(now.amount(item.metric), item.amount) - min(before.amount(item.metric), item.amount)
-            if charge != within:
+            # A correction downwards gives nothing back to the present minute: it was another that paid.
+            if charge > within:
                 present = state.starts[Interval.MINUTE]
                 effects.delta((item.limit_id, present)).used += charge - within
             charge = within

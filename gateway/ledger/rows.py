@@ -30,7 +30,7 @@ ROLLUP_SUM_COLUMNS: Constant = (
     "unpriced_requests",
 )  # fmt: skip
 
-LIMIT_COLUMNS: Constant = ("id", "scope", "scope_id", "metric", "interval", "amount", "models")
+LIMIT_COLUMNS: Constant = ("id", "scope", "scope_id", "metric", "interval", "amount", "models", "created_at")
 IS_CORRECTED: Constant = (
     "EXISTS (SELECT 1 FROM usage c WHERE c.admitted_at_us = usage.admitted_at_us "
     "AND c.request_id = usage.request_id AND c.entry = 'correction')"
@@ -97,11 +97,12 @@ def final_of(row: Iterable[Any]) -> Final:
     return Final(request_id, Source(source), bool(is_corrected), Figures(*figures))
 
 
-def limit_of(row: Iterable[Any]) -> Limit:
-    """Read a row of LIMIT_COLUMNS."""
-    id, scope, scope_id, metric, interval, amount, models = row
+def limit_of(row: Iterable[Any]) -> tuple[Limit, int]:
+    """Read a row of LIMIT_COLUMNS: the limit, and the Unix second in which it was made."""
+    id, scope, scope_id, metric, interval, amount, models, created_at = row
     patterns = None if models is None else msgspec.json.decode(models, type=tuple[str, ...])
-    return Limit(id, Scope(scope), scope_id, Metric(metric), interval and Interval(interval), amount, patterns)
+    limit = Limit(id, Scope(scope), scope_id, Metric(metric), interval and Interval(interval), amount, patterns)
+    return limit, created_at
 
 
 def scope_ids(settlement: Settlement) -> list[str]:

@@ -153,7 +153,7 @@ class Model:
             if within and admission is not None:
                 self._open(one.id, admission)
                 self.minutes[one.id, admission] += within
-            if after - earlier != within:
+            if after - earlier > within:
                 self._open(one.id, now)
                 self.minutes[one.id, period_start(Interval.MINUTE, now)] += after - earlier - within
 
