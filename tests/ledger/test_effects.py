@@ -18,7 +18,7 @@ def corrected(now: int, late: Limit, created_at: int) -> dict[tuple[str, int], i
         Outcome.COMPLETED, 200,
     )  # fmt: skip
     state = State(now * 1_000_000, 1, {}, limits=[(late, created_at)])
-    state.finals["req_1"] = Final("req_1", Source.SWEPT, SWEPT, False)
+    state.finals["req_1"] = Final("req_1", Source.SWEPT, False, SWEPT)
     effects = apply(Batch(settlements=[settlement]), state)
     return {key: change.used for key, change in effects.deltas.items() if change.used}
 
