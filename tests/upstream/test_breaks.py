@@ -99,7 +99,7 @@ async def test_provider_that_stops_reading_a_large_body_is_timeout(send: Send) -
     server = await asyncio.start_server(stall, "127.0.0.1", 0, limit=1024)
     async with server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        error = await failing(send, bytes(40_000_000), base_url=url, first_byte_seconds=0.1)
+        error = await failing(send, bytes(40_000_000), base_url=url, first_byte_seconds=0.5)
         gone.set()
     assert (error.code, error.sent) == ("upstream_timeout", True)
 
