@@ -94,6 +94,15 @@ class Gateway:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        try:
+            await self._lead(receive, send)
+        except Exception:
+            log.exception("the gateway's start or end failed")
+            raise
+        finally:
+            self._log.close()  # else a process that ends at once takes its last words with it
+
+    async def _lead(self, receive: Receive, send: Send) -> None:
         async with AsyncExitStack() as stack:
             try:
                 await self._open(stack)
@@ -104,7 +113,6 @@ class Gateway:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
-        self._log.close()
 
     async def _open(self, stack: AsyncExitStack) -> None:
         """Open every part; the stack closes them in the opposite order."""

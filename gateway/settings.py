@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.core.prices import override_price
 from gateway.core.upstreams import Upstream
 
 MIN_ADMIN_KEY_LENGTH = 32
@@ -215,6 +216,11 @@ def load_catalog(environment: Mapping[str, str]) -> CatalogSettings:
     for name in names:
         if names.count(name) > 1:
             raise SettingsError(f"{file}: two upstreams are named `{name}`; give each a name of its own.")
+    for model, words in config.prices.items():
+        try:
+            override_price(model, words)
+        except ValueError as error:
+            raise SettingsError(f"{file}: {error}.") from None
     return CatalogSettings(upstreams, config.models, config.prices)
 
 

@@ -39,6 +39,21 @@ async def test_serve_something_missing_or_wrong_is_refused_in_words(
     assert "Traceback" not in done.errors
 
 
+async def test_serve_price_that_cannot_be_is_refused_in_words(shell: Shell) -> None:
+    (shell.folder / "gateway.toml").write_text('[prices."own-*"]\ninput = "1"\n')
+    done = await shell.run("serve", **READY, GATEWAY_CONFIG="gateway.toml")
+    assert (done.exit_code, done.output) == (3, "")
+    assert 'gateway.toml: prices."own-*": output is missing; write "0"' in done.errors
+
+
+async def test_serve_start_that_fails_late_leaves_its_reason_in_the_log(shell: Shell) -> None:
+    (shell.folder / "data").mkdir()
+    (shell.folder / "data" / "spool").write_text("not a folder")
+    done = await shell.run("serve", **READY)
+    assert done.exit_code == 3
+    assert "the gateway cannot start" in done.output
+
+
 async def test_serve_port_taken_is_refused_in_words(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = await shell.run("serve", **READY, GATEWAY_PORT=str(taken.getsockname()[1]))
