@@ -119,7 +119,7 @@ class Relay:
                 if not self.started:
                     await self._start(reply.status, [*passed_headers(reply.headers), *self._limit_headers()])
                 kept = b"".join(parts)
-                await self._body(kept[:-TAIL_BYTES])
+                await self._send({"type": "http.response.body", "body": kept[:-TAIL_BYTES], "more_body": True})
                 parts, size = [kept[-TAIL_BYTES:]], MOST_WHOLE_BYTES - TAIL_BYTES
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -133,12 +133,10 @@ class Relay:
         exchange = self._exchange
         meter = self._new_meter()
         await self._start(reply.status, [*passed_headers(reply.headers), *STREAM_HEADERS, *self._limit_headers()])
-        while not meter.ended:
-            chunk = await reply.chunk()
-            if not chunk:
-                break
-            if passing := meter.feed(chunk):
-                await self._body(passing)
+        send, feed = self._send, meter.feed
+        while not meter.ended and (chunk := await reply.chunk()):
+            if passing := feed(chunk):
+                await send({"type": "http.response.body", "body": passing, "more_body": True})
         await self._read_behind_end(reply, meter)
         exchange.last_byte_at = self._till.monotonic()
         last = meter.finish()
@@ -195,9 +193,6 @@ class Relay:
     async def _start(self, status: int, headers: RawHeaders) -> None:
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
-
-    async def _body(self, body: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     def _limit_headers(self) -> RawHeaders:
         grant = self._exchange.grant
