@@ -11,6 +11,7 @@ from gateway.cli.arguments import add_command, commands_of, limit_terms, pattern
 from gateway.cli.failures import CommandError, Exit
 from gateway.cli.office import Office, run
 from gateway.cli.printing import moment, print_done, print_json, print_table
+from gateway.sources import SystemClock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -175,6 +176,9 @@ def _holder(key: ApiKeyObject) -> str:
 
 
 def _status(key: ApiKeyObject) -> str:
+    """Return active, or why the key opens nothing: disabled, expired, inactive where its holder or project is."""
     if key.disabled:
         return "disabled"
+    if key.expires_at is not None and key.expires_at <= SystemClock().now():
+        return "expired"
     return key.owner_project_access

@@ -2,10 +2,10 @@
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from gateway.core.keys import is_well_formed
-from gateway.store import audit_log
+from gateway.store import api_keys, audit_log
 from gateway.store.engine import Connection, Database
 from tests.cli.shell import Shell
 
@@ -82,6 +82,16 @@ async def test_key_of_a_service_account_makes_the_account_once(empty_shell: Shel
     words = ("keys", "create", "--project", "Team", "--service-account", "bot")
     holders = [(await empty_shell.ask(*words))["owner"] for _ in range(2)]
     assert holders[0] == holders[1]
+
+
+async def test_key_whose_time_is_over_is_listed_as_expired(empty_shell: Shell) -> None:
+    await empty_shell.ask("projects", "create", "Team")
+    await empty_shell.ask("keys", "create", "--project", "Team", "--service-account", "bot", "--expires-in", "1h")
+    assert "active" in (await empty_shell.run("keys", "list")).output
+    database = Database(empty_shell.variables["GATEWAY_DATABASE_URL"])
+    await database.change(lambda connection: connection.execute(update(api_keys.api_key).values(expires_at=1)))
+    await database.close()
+    assert "expired" in (await empty_shell.run("keys", "list")).output
 
 
 async def test_limits_are_made_changed_and_deleted(team_shell: Shell) -> None:
