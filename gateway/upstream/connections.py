@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import functools
 import socket
+import weakref
+from math import inf
 from typing import Any, cast
 
 import aiohttp
@@ -27,17 +29,67 @@ _KEEPALIVE_SECONDS = 15.0
 _PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 
 
+class Watch:
+    """Ends what is late on one upstream's connections, with one timer for them all: no piece of an answer costs one."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        # So much later than its deadline may a connection's end come: an eighth of the deadline, at most a second.
+        self._seconds = min(1.0, upstream.first_byte_seconds / 8, upstream.idle_seconds / 8)
+        self._loop = asyncio.get_running_loop()
+        self._handlers: weakref.WeakSet[Handler] = weakref.WeakSet()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, handler: "Handler") -> None:
+        """Watch an open connection's deadline."""
+        self._handlers.add(handler)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._look)
+
+    def discard(self, handler: "Handler") -> None:
+        """Watch it no longer. With the last one gone the timer rests."""
+        self._handlers.discard(handler)
+        if not self._handlers and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        for handler in tuple(self._handlers):
+            if now >= handler.deadline:
+                handler.set_exception(aiohttp.SocketTimeoutError("Nothing came in time"))
+        self._timer = self._loop.call_later(self._seconds, self._look) if self._handlers else None
+
+
 class Handler(ResponseHandler):
     """aiohttp's connection with its gaps closed.
 
     An answer that nobody asked for ends the connection: aiohttp would hand it to the next request. A syntax error
-    inside a body reaches the body's reader, which would wait on. And `heard` tells whether any byte has come since the
-    last request.
+    inside a body reaches the body's reader, which would wait on. `heard` tells whether any byte has come since the last
+    request. And `deadline`, by the loop's clock, is when the provider must have sent more; `Watch` looks at it in place
+    of aiohttp's timer for each read.
     """
 
     heard = False
+    deadline = inf
+    _headers_by = inf
     _answer: StreamReader | None = None  # the body of the answer to the last request, once its headers came
     _asked = False
+
+    def __init__(self, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._watch = watch
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._watch.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._watch.discard(self)
+        super().connection_lost(exc)
+
+    def expect_headers(self, seconds: float) -> None:
+        """Give the provider this long from now until the headers of its final answer are complete."""
+        self._headers_by = self.deadline = self._loop.time() + seconds
 
     def set_response_params(self, **settings: Any) -> None:
         """aiohttp calls this for each request, just before it is written."""
@@ -50,6 +102,8 @@ class Handler(ResponseHandler):
             return
         self.heard = True
         super().data_received(data)
+        if self._answer is None:  # a part of the headers, or an interim answer, gives no more time
+            self.deadline = min(self.deadline, self._headers_by)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """One message's headers are complete."""
@@ -66,6 +120,12 @@ class Handler(ResponseHandler):
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
+    def _reschedule_timeout(self) -> None:
+        self.deadline = self._loop.time() + self._read_timeout if self._read_timeout else inf
+
+    def _drop_timeout(self) -> None:
+        self.deadline = inf
+
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
         super().set_exception(exc, *cause)
         if self._payload is not None and not self._payload.is_eof():
@@ -77,7 +137,7 @@ def connector(upstream: Upstream) -> aiohttp.TCPConnector:
     made = aiohttp.TCPConnector(
         limit=upstream.max_connections, keepalive_timeout=_KEEPALIVE_SECONDS, socket_factory=_with_keepalive
     )
-    factory = functools.partial(Handler, loop=asyncio.get_running_loop())
+    factory = functools.partial(Handler, Watch(upstream), loop=asyncio.get_running_loop())
     made._factory = cast("functools.partial[ResponseHandler]", factory)
     return made
 

@@ -65,7 +65,7 @@ class _Exchange:
         return isinstance(self._handler.exception(), aiohttp.ClientOSError)
 
     def begin(self, upstream: Upstream, method: str, head: bytes, body: bytes) -> None:
-        """Write the request and arm the parser; the idle deadline runs from the answer's first byte on."""
+        """Write the request and arm the parser; the idle deadline runs from the final answer's headers on."""
         handler = self._handler
         handler.set_response_params(
             skip_payload=method == "HEAD",
@@ -77,6 +77,7 @@ class _Exchange:
             max_field_size=MAX_FIELD_BYTES,
             max_headers=MAX_HEADERS,
         )
+        handler.expect_headers(upstream.first_byte_seconds)
         transport = handler.transport
         if transport is None:
             raise aiohttp.ServerDisconnectedError
@@ -86,19 +87,14 @@ class _Exchange:
             transport.write(head)
             self._writing = asyncio.create_task(self._write(body))
 
-    async def headers(self, first_byte_seconds: float) -> tuple[RawResponseMessage, StreamReader]:
+    async def headers(self) -> tuple[RawResponseMessage, StreamReader]:
         """The final answer's status and headers; 1xx ones before it are passed over. Raises aiohttp's errors."""
-        handler = self._handler
-        expiry = asyncio.get_running_loop().call_later(first_byte_seconds, _expire, handler)
-        try:
-            while True:
-                message, payload = await handler.read()
-                if message.code >= 200:
-                    return message, payload
-                if message.code == 101:
-                    raise HttpProcessingError(message="Switched protocols unasked")
-        finally:
-            expiry.cancel()
+        while True:
+            message, payload = await self._handler.read()
+            if message.code >= 200:
+                return message, payload
+            if message.code == 101:
+                raise HttpProcessingError(message="Switched protocols unasked")
 
     def give_back(self) -> None:
         if self._writing is not None and not self._writing.done():
@@ -173,7 +169,7 @@ class LeanSender:
         """One attempt. Lets aiohttp's errors of a lost connection through, for `send` to judge."""
         try:
             exchange.begin(self._upstream, method, head, body)
-            message, payload = await exchange.headers(self._upstream.first_byte_seconds)
+            message, payload = await exchange.headers()
         except TimeoutError as error:
             exchange.abort()
             raise failures.late(self._upstream.name) from error
@@ -184,7 +180,3 @@ class LeanSender:
             exchange.abort()
             raise
         return Reply(self._upstream.name, message.code, message.raw_headers, payload, exchange)
-
-
-def _expire(handler: Handler) -> None:
-    handler.set_exception(aiohttp.SocketTimeoutError("The first byte is late"))

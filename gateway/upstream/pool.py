@@ -69,7 +69,7 @@ class _Lane:
             self._free_slot()
             raise
         self._replies.add(reply)
-        reply.on_end(lambda: self._ended(reply))
+        reply.on_end(self._ended)
         return reply
 
     async def close(self) -> None:

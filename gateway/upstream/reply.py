@@ -54,7 +54,7 @@ class Reply:
         self._carrier: Carrier | None = carrier
         self._failure: UpstreamFailed | None = None
         self._inflater: Inflater | None = None
-        self._on_end: Callable[[], None] | None = None
+        self._on_end: Callable[[Reply], None] | None = None
         encodings = [value.strip().lower() for name, value in self.headers if name == b"content-encoding"]
         if len(encodings) == 1 and encodings[0] in _INFLATED:
             self._inflater = Inflater(encodings[0].decode())
@@ -66,8 +66,8 @@ class Reply:
         """The header as it came, "" when there is none."""
         return next((value.decode("latin-1") for name, value in self.headers if name == b"content-type"), "")
 
-    def on_end(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once, as soon as the reply has let go of its connection (perhaps now)."""
+    def on_end(self, callback: "Callable[[Reply], None]") -> None:
+        """Have `callback` called once with the reply, as soon as it has let go of its connection (perhaps now)."""
         self._on_end = callback
         if self._payload.at_eof():
             self._complete()
@@ -156,7 +156,7 @@ class Reply:
             carrier.abort()
         if self._on_end is not None:
             callback, self._on_end = self._on_end, None
-            callback()
+            callback(self)
 
 
 def _arrived(payload: StreamReader) -> bytes:
