@@ -1,5 +1,6 @@
 """Every URL in one table. What is not here is not served: there is no open pass-through."""
 
+import re
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ CALLS: Mapping[str, WireFormat] = {
     "/v1/responses": Responses(),
 }
 """Path -> wire format of everything that costs money: each is served by the one endpoint of the river."""
+_MODEL_PATH = re.compile(rb"(/openai)?/v1/models/")
+"""Below it a slash may come encoded: it is part of the names of models."""
 STORED: Sequence[tuple[str, WireFormat]] = (
     ("/v1/responses/{id}", stored_responses.RETRIEVE),
     ("/v1/responses/{id}", stored_responses.DELETE),
@@ -90,17 +93,23 @@ class ByMethod:
 
 
 class Switch:
-    """Looks calls up by their path alone, before the router: most requests are calls."""
+    """Looks calls up by their path alone, before the router: most requests are calls.
+
+    It is the path as it was sent: an encoded slash would be one to us and none to a proxy in front that guards paths.
+    """
 
     def __init__(self, calls: Mapping[str, ASGIApp], others: ASGIApp) -> None:
-        self._calls = calls
+        self._calls = {path.encode(): app for path, app in calls.items()}
         self._others = others
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request. No coroutine of its own: one less to pass at each turn of a call."""
-        call = self._calls.get(scope["path"])
+        sent: bytes = scope["raw_path"]
+        call = self._calls.get(sent)
         if call is not None and scope["method"] == "POST":
             return call(scope, receive, send)
+        if b"%2" in sent and b"%2f" in sent.lower() and not _MODEL_PATH.match(sent):
+            return not_served(scope, receive, send)
         return self._others(scope, receive, send)
 
 
