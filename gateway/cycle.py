@@ -30,7 +30,8 @@ class Cycle(RequestResponseCycle):
             self.response_started = True
             self.waiting_for_100_continue = False
             self.head = self._render_head(message["status"], message.get("headers", ()))
-            asyncio.get_running_loop().call_soon(self._flush)
+            if self.chunked_encoding:  # else its length is known, so that all of it is there to follow
+                asyncio.get_running_loop().call_soon(self._flush)
         else:
             raise RuntimeError(f"ASGI message {message['type']} does not belong here.")
 

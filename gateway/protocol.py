@@ -30,6 +30,7 @@ from urllib.parse import unquote
 import httptools
 import msgspec
 from uvicorn import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -234,16 +235,25 @@ class GuardedProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
-        super().on_body(body)
-        if not self.cycle.response_complete:
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
             bounds = self.guard.bounds
             earned = self.deadline + len(body) / bounds.body_bytes_per_second
             self.deadline = min(earned, self.guard.now + bounds.body_grace_seconds)
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
+        cycle = self.cycle
         self._receiving = False
-        self.deadline = self.guard.now + self.guard.bounds.keep_alive_seconds if self.cycle.response_complete else inf
+        if cycle.response_complete:
+            self.deadline = self.guard.now + self.guard.bounds.keep_alive_seconds
+            return
+        cycle.more_body = False
+        cycle.message_event.set()
+        self.deadline = inf
 
     # What the server and the answers tell
 
