@@ -135,8 +135,9 @@ class ChatCompletions:
             answer = _answers.decode(body)
         except (msgspec.MsgspecError, RecursionError):
             return NOTHING
+        reading = _reading(answer, reads_text=False)
         # Nobody counts the text of an answer that says what it used.
-        return _reading(answer, reads_text=answer.usage is None)
+        return reading if reading.usage is not None else _reading(answer, reads_text=True)
 
     def read_event(self, data: bytes) -> Reading:
         """Read one chunk."""
@@ -152,7 +153,7 @@ class ChatCompletions:
 def _reading(answer: Answer, *, reads_text: bool) -> Reading:
     block = answer.usage or (answer.x_groq.usage if answer.x_groq else None)
     return Reading(
-        usage=usage_from(block, answer.service_tier) if block is not None else None,
+        usage=usage_from(block, answer.service_tier),
         usage_only=block is not None and answer.choices == [],
         error=answer.error is not None and bytes(answer.error) not in (b"null", b"{}", b'""'),
         text="".join(map(_text, answer.choices)) if reads_text and answer.choices else "",

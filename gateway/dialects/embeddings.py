@@ -54,7 +54,7 @@ class Embeddings:
             block = _answers.decode(body).usage
         except (msgspec.MsgspecError, RecursionError):
             return NOTHING
-        return Reading(usage=usage_from(block, None) if block is not None else None)
+        return Reading(usage=usage_from(block, None))
 
     def read_event(self, data: bytes) -> Reading:
         """Embeddings have no events."""

@@ -41,14 +41,18 @@ class UsageBlock(msgspec.Struct, gc=False):
 
 
 _NO_DETAILS = Details()
+_NO_TOTALS = (None, None, None, None, None)
 
 
-def usage_from(block: UsageBlock, service_tier: str | None) -> Usage:
+def usage_from(block: UsageBlock | None, service_tier: str | None) -> Usage | None:
     """Map OpenAI's figures: details are parts of their totals, as in our own record.
 
+    None without any of the totals: an empty block says nothing, and what it leaves out was not free.
     `prompt_cache_hit_tokens` is DeepSeek's word and `num_cached_tokens` Mistral's. Gemini's compatible endpoint leaves
     thinking out of the completion but not out of the total, so the total decides where it is larger.
     """
+    if block is None or _totals(block) == _NO_TOTALS:
+        return None
     prompt = block.prompt_tokens if block.prompt_tokens is not None else block.input_tokens or 0
     completion = block.completion_tokens if block.completion_tokens is not None else block.output_tokens or 0
     inside = block.prompt_tokens_details or block.input_tokens_details or _NO_DETAILS
@@ -69,6 +73,12 @@ def usage_from(block: UsageBlock, service_tier: str | None) -> Usage:
         output_audio_tokens=outside.audio_tokens,
         service_tier=None if service_tier in (None, "default", "auto") else service_tier,
     )
+
+
+def _totals(block: UsageBlock) -> tuple[int | None, ...]:
+    return (
+        block.prompt_tokens, block.completion_tokens, block.input_tokens, block.output_tokens, block.total_tokens,
+    )  # fmt: skip
 
 
 class OpenAI:

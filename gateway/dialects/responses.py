@@ -158,7 +158,7 @@ class Responses:
 def _reading(response: Response, *, ends: bool, error: bool = False) -> Reading:
     items = () if ends else response.output or ()
     return Reading(
-        usage=usage_from(response.usage, response.service_tier) if response.usage is not None else None,
+        usage=usage_from(response.usage, response.service_tier),
         ends=ends,
         error=error,
         text="".join(map(_text, items)),

@@ -21,6 +21,8 @@ from gateway.upstream.reply import Reply
 MOST_WHOLE_BYTES = 16 * 1024 * 1024
 """A longer answer is passed on as it comes and its figures are looked for in its end."""
 TAIL_BYTES = 64 * 1024
+STATUSES = range(200, 600)
+"""What can be passed on; a server library has no line for others."""
 AFTER_END_SECONDS = 0.1
 """How long a provider may take to end its stream behind the event that ends it."""
 STREAM_HEADERS: RawHeaders = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
@@ -48,6 +50,10 @@ class Relay:
         exchange.status = reply.status
         exchange.upstream_request_id = _upstream_request_id(reply)
         try:
+            if reply.status not in STATUSES:
+                raise UpstreamFailed(
+                    "The provider answered with a status that HTTP does not have.", code="upstream_broken", sent=True
+                )
             if reply.status >= 400:
                 await self._error(reply)
             elif reply.status >= 300:

@@ -256,6 +256,21 @@ async def test_answer_without_usage_is_counted_by_its_text(gateway: RunningGatew
     assert (row.source, row.input_tokens, row.output_tokens) == ("counted", 8, 2)
 
 
+async def test_answer_whose_usage_says_nothing_is_counted_by_its_text(gateway: RunningGateway) -> None:
+    key = await gateway.key()
+    gateway.provider.answer(200, JSON, completion("Hello there", usage={}))
+    await gateway.chat(key)
+    row = await gateway.charged()
+    assert (row.source, row.input_tokens, row.output_tokens) == ("counted", 8, 2)
+
+
+async def test_stream_whose_usage_says_nothing_is_counted_by_its_text(gateway: RunningGateway) -> None:
+    steps = [chunk("Hello there"), chunk(usage={}), DONE]
+    assert await streamed(gateway, steps) == b"".join(steps)
+    row = await gateway.charged()
+    assert (row.source, row.output_tokens) == ("counted", 2)
+
+
 async def test_answer_with_impossible_usage_fails_nobody(gateway: RunningGateway) -> None:
     for figures in ({"prompt_tokens": -1, "completion_tokens": 2**63, "total_tokens": 0}, "many", 7):
         gateway.provider.answer(200, JSON, completion(usage=figures))

@@ -113,6 +113,13 @@ async def test_redirect_is_not_followed(gateway: RunningGateway) -> None:
     assert figures(await gateway.charged()) == ("upstream_failed", "reported", 1, 0, 0, 0)
 
 
+async def test_status_that_http_does_not_have_is_an_upstream_error(gateway: RunningGateway) -> None:
+    gateway.provider.answer(999, JSON, b"{}")
+    answer = await gateway.chat(await gateway.key(limits=LIMITS))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_broken")
+    assert figures(await gateway.charged()) == ("upstream_failed", "reported", 1, 0, 0, 0)
+
+
 async def test_error_larger_than_what_is_kept_reaches_the_client_whole(gateway: RunningGateway) -> None:
     body = b"x" * (17 * 1024 * 1024)
     gateway.provider.answer(500, {"content-type": "text/plain"}, body)
