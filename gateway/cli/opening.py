@@ -43,7 +43,7 @@ def sole_server(settings: Settings) -> Iterator[None]:
         return
     path = sqlite_path(settings.database_url)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CommandError(f"{error.filename} cannot be written: {error.strerror}.", Exit.CANNOT_START) from error

@@ -21,7 +21,7 @@ from enum import Enum
 
 
 class Blame(Enum):
-    """Whose fault an error is; metrics and logs count by it."""
+    """Whose fault an error is; the access record of a refused call says it."""
 
     CLIENT = "client"
     UPSTREAM = "upstream"

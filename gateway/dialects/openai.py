@@ -40,6 +40,8 @@ class UsageBlock(msgspec.Struct, gc=False):
     num_cached_tokens: int | None = None
 
 
+MOST_TOKENS = 2**31
+"""A thousand times the largest context window there is."""
 _NO_DETAILS = Details()
 _NO_TOTALS = (None, None, None, None, None)
 
@@ -47,11 +49,14 @@ _NO_TOTALS = (None, None, None, None, None)
 def usage_from(block: UsageBlock | None, service_tier: str | None) -> Usage | None:
     """Map OpenAI's figures: details are parts of their totals, as in our own record.
 
-    None without any of the totals: an empty block says nothing, and what it leaves out was not free.
+    None without any of the totals: an empty block says nothing, and what it leaves out was not free. None too for
+    totals that no model could reach: such figures are a fault of the provider's, and then our own count stands.
     `prompt_cache_hit_tokens` is DeepSeek's word and `num_cached_tokens` Mistral's. Gemini's compatible endpoint leaves
     thinking out of the completion but not out of the total, so the total decides where it is larger.
     """
     if block is None or _totals(block) == _NO_TOTALS:
+        return None
+    if any(total is not None and not 0 <= total <= MOST_TOKENS for total in _totals(block)):
         return None
     prompt = block.prompt_tokens if block.prompt_tokens is not None else block.input_tokens or 0
     completion = block.completion_tokens if block.completion_tokens is not None else block.output_tokens or 0

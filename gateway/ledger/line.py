@@ -75,9 +75,13 @@ class Line:
 
     async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._dsn, timeout=WORK_SECONDS, command_timeout=WORK_SECONDS, server_settings=SESSION
-            )
+            try:
+                self._connection = await asyncpg.connect(
+                    self._dsn, timeout=WORK_SECONDS, command_timeout=WORK_SECONDS, server_settings=SESSION
+                )
+            except asyncpg.PostgresError as error:
+                # No statement of ours was run yet: starting up, full, a password changed, the database is not there.
+                raise ServiceUnavailable(MESSAGE) from error
         return self._connection
 
     async def _roll_back(self) -> None:

@@ -30,7 +30,7 @@ class Spool:
     """This process's spool file. Methods block on the disk: call them in a thread."""
 
     def __init__(self, folder: Path, owner: str, size_bytes: int = SIZE_BYTES) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._size = size_bytes
         self._end = 0

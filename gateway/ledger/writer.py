@@ -254,7 +254,10 @@ class Writer:
         for reservation in reservations:
             reservation.fail(GatewayFault())
         for settlement in settlements:
-            await self._database.disown(settlement.item.request_id)
+            try:
+                await self._database.disown(settlement.item.request_id)
+            except Exception:  # The lease's end disowns it too; a writer that dies would refuse everybody.
+                log.exception("could not disown %s", settlement.item.request_id)
             if not settlement.durable.done():
                 settlement.durable.set_exception(GatewayFault())
 

@@ -262,3 +262,4 @@ class Endpoint:
             fields["cost_nano_usd"] = exchange.cost_nano_usd
         if error is not None:
             fields["error"] = error.code or error.kind
+            fields["blame"] = error.blame.value

@@ -50,6 +50,8 @@ async def settle(till: Till, exchange: Exchange) -> None:
     if exchange.settled or exchange.grant is None:
         return
     usage, source = await _measured(till, exchange)
+    if usage.is_clamped:
+        log.warning("call %s: the provider's figures contradict each other", exchange.request_id)
     settlement = _settlement(exchange, usage, source, till.monotonic())
     exchange.cost_nano_usd = settlement.figures.cost_nano_usd
     await _note_ownership(till, exchange, settlement)

@@ -65,7 +65,7 @@ def add_partitions(connection: Connection, now: datetime) -> None:
 
 async def _with_connection(url: str, work: Callable[[Connection], T]) -> T:
     if is_sqlite(url):
-        sqlite_path(url).parent.mkdir(parents=True, exist_ok=True)
+        _make_private(sqlite_path(url))
         engine = create_engine(make_url(url).set(drivername="sqlite"))
         try:
             with engine.begin() as connection:
@@ -82,6 +82,15 @@ async def _with_connection(url: str, work: Callable[[Connection], T]) -> T:
         raise ServiceUnavailable(MESSAGE) from error
     finally:
         await remote.dispose()
+
+
+def _make_private(path: Path) -> None:
+    """Make a new file, and its folder, for nobody but us: it will hold e-mails, usage and key digests.
+
+    SQLite gives the files beside it the same mode. What is there already keeps its modes.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
 
 
 def _current(connection: Connection) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.errors import ServiceUnavailable
+from gateway.core.errors import GatewayFault, ServiceUnavailable
 from gateway.ledger.effects import Batch
 from gateway.ledger.entries import Grant, OutcomeUnknown, Refused, Reservation, Settlement, Stale
 from gateway.ledger.spool import Spool
@@ -33,6 +33,7 @@ class Conducted:
     voided: list[str] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
     disowned: list[str] = field(default_factory=list)
+    disowns: bool = True
 
     async def commit(self, batch: Batch) -> list[Grant | Refused | Stale]:
         self.begun.append(batch)
@@ -43,6 +44,8 @@ class Conducted:
         return [Grant(one.request_id, 1, (), None, ()) for one in batch.reservations]
 
     async def disown(self, request_id: str) -> None:
+        if not self.disowns:
+            raise OSError("gone")
         self.disowned.append(request_id)
 
 
@@ -227,3 +230,15 @@ async def test_closed_writer_leaves_no_task_behind(tmp_path: Path) -> None:
         await one.close()
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_item_that_can_neither_be_settled_nor_disowned_does_not_end_the_writer(tmp_path: Path) -> None:
+    async with bench(tmp_path) as one:
+
+        def refuse(batch: Batch) -> None:
+            if batch.settlements:
+                raise ValueError("not this one")
+
+        one.database.trouble, one.database.disowns = refuse, False
+        assert await gathered(one.writer.settle(ended("req_bad"))) == [GatewayFault]
+        assert isinstance(await one.writer.reserve(asked("req_next")), Grant)

@@ -163,6 +163,17 @@ async def test_compressed_body_is_refused(gateway: RunningGateway) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (415, "unsupported_content_encoding")
 
 
+async def test_host_header_that_is_more_than_a_host_is_refused(gateway: RunningGateway) -> None:
+    key = await gateway.key()
+    for host in ("other/v1/organization/projects?", "a#b", "user@other", "a\\b"):
+        refused = await gateway.post(key, CHAT, chat(), host=host)
+        assert (refused.status_code, refused.json()["error"]["type"]) == (400, "invalid_request_error"), host
+    assert gateway.provider.requests == []
+    gateway.provider.always(lambda _request: compose(200, JSON, completion()))
+    for host in ("other", "[::1]:8080", "my_service.internal:80"):
+        assert (await gateway.post(key, CHAT, chat(), host=host)).status_code == 200
+
+
 async def test_body_is_not_read_without_a_key(gateway: RunningGateway) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n{")

@@ -104,12 +104,9 @@ async def test_query_that_tries_to_split_the_request_is_refused(gateway: Running
     assert gateway.provider.requests == []
 
 
-async def test_host_header_with_a_path_changes_nothing(gateway: RunningGateway) -> None:
-    gateway.provider.chat("Hello")
+async def test_host_header_never_decides_who_may_administer(gateway: RunningGateway) -> None:
     key = await gateway.key()
     for host in ("x/?", "x/v1/organization", "x#", "x@y", "[::1", ""):
-        answer = await gateway.post(key, "/v1/chat/completions", chat_body(), host=host)
-        assert answer.status_code == 200, host
         refused = await gateway.http.get("/v1/organization/projects", headers={"host": host, **bearer(key)})
         assert refused.status_code == 403, host
 

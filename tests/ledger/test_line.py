@@ -1,0 +1,22 @@
+"""The ledger's connection to a PostgreSQL that takes none: trouble of the database, never of a batch."""
+
+import time
+
+import pytest
+
+from gateway.core.errors import ServiceUnavailable
+from gateway.ledger.effects import Batch
+from gateway.ledger.postgres import PostgresLedger
+from gateway.store.engine import postgres_dsn
+from tests.refusing import REFUSALS, postgres_that_refuses
+
+
+@pytest.mark.parametrize("sqlstate", REFUSALS.values(), ids=REFUSALS.keys())
+async def test_batch_for_a_database_that_refuses_connections_is_put_off(sqlstate: str) -> None:
+    async with postgres_that_refuses(sqlstate) as url:
+        ledger = PostgresLedger(postgres_dsn(url), "owner", lambda: time.time_ns() // 1000, lambda _cause: None)
+        with pytest.raises(ServiceUnavailable):
+            await ledger.commit(Batch(voids=["req_1"]))
+        with pytest.raises(ServiceUnavailable):
+            await ledger.beat({})
+        await ledger.close()
