@@ -1,13 +1,20 @@
 """Fixtures that any test may use: real things, started for the test and stopped after it."""
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests import databases
 from tests.gateway import RunningGateway, running_gateway
 from tests.provider import Provider, running_provider
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run tests on the loop that serves. asyncio's own loses a connection that it takes as its socket closes."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
