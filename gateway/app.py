@@ -96,7 +96,7 @@ class Gateway:
         await receive()
         try:
             await self._lead(receive, send)
-        except Exception:
+        except Exception:  # Whatever it is goes on; but it must be said before the log closes.
             log.exception("the gateway's start or end failed")
             raise
         finally:

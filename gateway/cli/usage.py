@@ -196,7 +196,7 @@ def _print(report: Report, sizes: Sequence[int]) -> None:
 
 def _cells(figures: Figures) -> tuple[object, ...]:
     tokens = (figures.input_tokens, figures.cached_tokens, figures.output_tokens)
-    return (f"{figures.requests:,}", *(f"{count:,}" for count in tokens), figures.cost_usd)
+    return (f"{figures.succeeded:,}", *(f"{count:,}" for count in tokens), figures.cost_usd)
 
 
 def _bar(size: int, longest: int) -> str:

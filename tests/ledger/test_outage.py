@@ -220,6 +220,11 @@ async def test_silent_postgres_refuses_in_time(database_url: str, tmp_path: Path
         assert await books.differences(desk.reader) == []
 
 
+WAITING_FOR_THE_OLD_SESSION = """
+    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+
+
 @on_postgres
 @pytest.mark.parametrize("delayed", [False, True], ids=["committed", "still-committing"])
 async def test_commit_of_unknown_outcome_on_postgres_is_voided(
@@ -234,8 +239,8 @@ async def test_commit_of_unknown_outcome_on_postgres_is_voided(
             await desk.ledger.reserve(desk.asked())
         async with asyncio.timeout(BACK_SECONDS):
             await relay.was_cut.wait()
-            if delayed:
-                await asyncio.sleep(1.0)
+            while delayed and not await desk.reader.one(WAITING_FOR_THE_OLD_SESSION):
+                continue
         relay.deliver()
 
         await back(desk)
