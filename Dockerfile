@@ -32,7 +32,7 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8080
-# Asks the process itself, past any outbound proxy that the environment names.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['GATEWAY_PORT'] + '/healthz', timeout=2)"]
+# Asks the process itself, past any outbound proxy that the environment names. Its certificate is for other names.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["python", "-c", "import os, ssl, urllib.request as u; s = 's' if os.environ.get('GATEWAY_TLS_CERTIFICATE_FILE') else ''; u.build_opener(u.ProxyHandler({}), u.HTTPSHandler(context=ssl._create_unverified_context())).open(f'http{s}://127.0.0.1:' + os.environ['GATEWAY_PORT'] + '/healthz', timeout=2)"]
 ENTRYPOINT ["gateway"]
 CMD ["serve"]

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import compileall
 import contextlib
 import os
 import resource
@@ -15,7 +16,7 @@ from pathlib import Path
 import asyncpg
 import uvloop
 
-from bench import experiments
+from bench import experiments, ledger
 from bench.databases import POSTGRES_DEFAULT_URL, postgres_database, sqlite_database
 from bench.experiments import FULL, QUICK, Bench, Effort, Experiment, TargetFailedError
 from bench.servers import ROOT, Cores, ServerFailedError
@@ -28,10 +29,13 @@ START = "start"
 EXPERIMENTS: dict[str, Experiment] = {
     "plain": experiments.plain_calls,
     "streams": experiments.streamed_calls,
+    "dialects": experiments.dialects,
     "latency": experiments.latency,
     "burst": experiments.burst,
+    "overload": experiments.overload,
     "memory": experiments.memory,
     "slow-streams": experiments.slow_streams,
+    "ledger": ledger.one_project,
 }
 DATABASES = {"sqlite": ("sqlite",), "postgres": ("postgres",), "both": ("sqlite", "postgres"), "none": ()}
 # 1,000 clients need 1,000 files here, and twice as many in a target, which inherits the limit.
@@ -54,6 +58,8 @@ def main() -> None:
     # Ended from outside, the run still ends its servers and drops its database, as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     _raise_open_files()
+    # As it is installed: a checkout under PYTHONDONTWRITEBYTECODE would be compiled anew at every start.
+    compileall.compile_dir(ROOT / "gateway", quiet=1)
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=build) as folder:
@@ -104,7 +110,7 @@ def _measure(plan: Plan, folder: Path) -> tuple[list[str], list[Row | Gap]]:
         if START in plan.groups:
             rows += start_rows(relay, starts)
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        bench = Bench(runner, provider, targets, plan.effort, folder, cores)
+        bench = Bench(runner, provider, targets, plan.effort, folder, cores, plan.postgres_url)
         for group in plan.groups:
             if group in EXPERIMENTS:
                 rows += _rows(bench, group)

@@ -2,11 +2,13 @@
 
 import re
 
-from bench import script
+from bench.script import Expected
 
 _HEAD_END = b"\r\n\r\n"
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
+REFUSED = b"HTTP/1.1 503 "
+RETRY_AFTER = b"\r\nretry-after: "
 # Longer than either mark, so that a mark split over two chunks is seen whole.
 _TAIL_BYTES = 16
 
@@ -16,10 +18,15 @@ class WrongAnswerError(Exception):
 
 
 class AnswerReader:
-    """Checks answers of one kind: `events` of a stream (usage and `[DONE]` not counted), or None for a plain one."""
+    """Checks answers of one kind. Events of figures alone and of the end are not counted.
 
-    def __init__(self, events: int | None) -> None:
-        self._expected_events = events
+    A target that `may_refuse` may also answer 503 and when to come back; `is_refusal` says so of the last answer.
+    """
+
+    def __init__(self, expected: Expected, *, may_refuse: bool = False) -> None:
+        self._expected = expected
+        self._may_refuse = may_refuse
+        self.is_refusal = False
         self._begin()
 
     def _begin(self) -> None:
@@ -39,7 +46,8 @@ class AnswerReader:
             return False
         is_whole = self._read_chunks() if self._is_chunked else len(self._buffer) == self._body_bytes
         if is_whole:
-            self._check()
+            if not self.is_refusal:
+                self._check()
             self._begin()
         return is_whole
 
@@ -48,7 +56,8 @@ class AnswerReader:
         if end < 0:
             return False
         head = bytes(self._buffer[: end + len(_HEAD_END)])
-        if not head.startswith(b"HTTP/1.1 200 "):
+        self.is_refusal = self._may_refuse and head.startswith(REFUSED) and RETRY_AFTER in head.lower()
+        if not self.is_refusal and not head.startswith(b"HTTP/1.1 200 "):
             raise WrongAnswerError(bytes(self._buffer[:1000]).decode(errors="replace"))
         del self._buffer[: len(head)]
         self._is_chunked = bool(_CHUNKED.search(head))
@@ -72,13 +81,15 @@ class AnswerReader:
 
     def _note(self, piece: bytes) -> None:
         seen = self._tail + piece
-        self._events += seen.count(script.EVENT_MARK) - self._tail.count(script.EVENT_MARK)
+        mark = self._expected.event_mark
+        self._events += seen.count(mark) - self._tail.count(mark)
         self._tail = seen[-_TAIL_BYTES:]
 
     def _check(self) -> None:
-        if self._expected_events is None:
-            if self._buffer != script.plain_answer():
+        expected = self._expected
+        if expected.events is None:
+            if expected.text not in self._buffer:
                 raise WrongAnswerError(f"not the provider's answer: {bytes(self._buffer[:1000])!r}")
             return
-        if self._events != self._expected_events or not self._tail.endswith(script.DONE_MARK):
-            raise WrongAnswerError(f"{self._events} events of {self._expected_events}, then {self._tail!r}")
+        if self._events != expected.events or not self._tail.endswith(expected.end_mark):
+            raise WrongAnswerError(f"{self._events} events of {expected.events}, then {self._tail!r}")

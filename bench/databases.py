@@ -20,9 +20,12 @@ def sqlite_database(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def postgres_database(server_url: str) -> Iterator[str]:
-    """Create a database of our own on this server (the URL may name any database there) and drop it at the end."""
-    name = f"gateway_bench_{os.getpid()}"
+def postgres_database(server_url: str, purpose: str = "main") -> Iterator[str]:
+    """Create a database of our own on this server (the URL may name any database there) and drop it at the end.
+
+    A run that wants several at once gives each a purpose.
+    """
+    name = f"gateway_bench_{os.getpid()}_{purpose}"
     url = urlsplit(server_url)
     admin_url = url._replace(scheme="postgresql").geturl()
     uvloop.run(_execute(admin_url, f'CREATE DATABASE "{name}"'))

@@ -2,10 +2,11 @@
 targets take turns, so that a machine that slows down slows all of them."""
 
 import asyncio
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,8 +14,9 @@ from typing import TypeVar
 from bench.answer import WrongAnswerError
 from bench.load import Load
 from bench.measure import cpu_seconds, median, percentile, resident_bytes
-from bench.script import Stream
-from bench.servers import Cores
+from bench.native import NATIVE, TRANSLATED
+from bench.script import OPENAI, Script, Stream
+from bench.servers import ROOT, Cores
 from bench.table import YARDSTICK, Row
 from bench.targets import Target
 
@@ -23,6 +25,11 @@ LATENCY_CLIENTS = 32
 # Enough connections that at half load a call hardly ever waits for one.
 OPEN_LOOP_CONNECTIONS = 256
 STREAM_CHUNKS = 64
+OVERLOAD_CLIENTS = 128
+OVERLOAD = 3
+# More than may wait in line, or the load would hold itself back; fewer than one address may have.
+OVERLOAD_CONNECTIONS = 4000
+OVERLOAD_ROUNDS = 4  # so many times as long as other rounds: a line must have the time to fill
 # All streams together stay at this rate: a target that falls behind would get its chunks in heaps, which is cheaper.
 CHUNKS_PER_SECOND = 10_000
 # The loop's timers count in milliseconds.
@@ -60,7 +67,7 @@ QUICK = Effort(1, 0.7, 10_000, 200, Stream(chunks=42, delay_ms=100, words=100))
 class Bench:
     """The targets under test, the yardstick first, and the provider for calls with nothing between.
 
-    `folder` and `cores` are for what an experiment starts itself; the folder is removed after the run.
+    `folder`, `cores` and `postgres_url` are for what an experiment starts itself; the folder is removed after the run.
     """
 
     runner: asyncio.Runner
@@ -69,6 +76,7 @@ class Bench:
     effort: Effort
     folder: Path
     cores: Cores
+    postgres_url: str
 
     def run(self, target: Target, work: Coroutine[None, None, T]) -> T:
         """Run a load to its end. Raises TargetFailedError for what `target` did wrong."""
@@ -115,6 +123,23 @@ def streamed_calls(bench: Bench) -> list[Row]:
     return rows
 
 
+def dialects(bench: Bench) -> list[Row]:
+    """CPU per call and per streamed chunk of other dialects and of translations, beside the relay on OpenAI's calls."""
+    rows = []
+    stream = Stream(STREAM_CHUNKS, LATENCY_CLIENTS / CHUNKS_PER_SECOND * 1000)
+    for scripts, goal in ((NATIVE, 1.4), (TRANSLATED, 4.0)):
+        for name, script in scripts.items():
+            samples = _rounds(bench, partial(_sample, bench, LATENCY_CLIENTS, None, script=script))
+            cpu = {one: [sample.cpu_per_call * 1e6 for sample in taken] for one, taken in samples.items()}
+            rows.append(_against_relay(f"CPU per call, {name}", "µs", cpu, {}))
+            samples = _rounds(bench, partial(_sample, bench, LATENCY_CLIENTS, stream, script=script))
+            cpu = {
+                one: [sample.cpu_per_call * 1e6 / stream.chunks for sample in taken] for one, taken in samples.items()
+            }
+            rows.append(_against_relay(f"CPU per chunk, {name}", "µs", cpu, _for_gateways(goal)))
+    return rows
+
+
 def latency(bench: Bench) -> list[Row]:
     """What a target adds to the provider's own latency: alone, and at half of what 32 clients get through it."""
     alone = _rounds(bench, partial(_added_alone, bench))
@@ -154,12 +179,76 @@ def slow_streams(bench: Bench) -> list[Row]:
     return [Row(label, "MiB", peaks, goals=_for_gateways(250))]
 
 
-def _sample(bench: Bench, clients: int, stream: Stream | None, target: Target) -> Sample:
-    return bench.run(target, _under_load(target, clients, stream, bench.effort.seconds))
+def overload(bench: Bench) -> list[Row]:
+    """Three times what a target carries: that many connections in a closed loop, that many calls in an open one."""
+    gateways = replace(bench, targets=[target for target in bench.targets if target.name != YARDSTICK])
+    taken = _rounds(gateways, partial(_overloaded, bench))
+    lost, strain = {"sqlite": 10.0, "postgres": 10.0}, f"at {OVERLOAD} times the ceiling"
+
+    def row(label: str, unit: str, of: Callable[[Overloaded], float], goals: Mapping[str, float]) -> Row:
+        return Row(label, unit, {name: median([of(one) for one in some]) for name, some in taken.items()}, goals=goals)
+
+    return [
+        row(f"calls lost by {OVERLOAD} times the connections", "%", lambda one: 100 * one.crowd_lost, lost),
+        row(f"calls lost {strain}", "%", lambda one: 100 * one.flood_lost, _for_gateways(50)),
+        row("  of all calls refused then", "%", lambda one: 100 * one.refused, {}),
+        row("  slowest health check then", "ms", lambda one: 1000 * one.slowest_probe, _for_gateways(100)),
+        row("  memory grown then", "MiB", lambda one: one.grown_bytes / MEBIBYTE, _for_gateways(100)),
+    ]
 
 
-async def _under_load(target: Target, clients: int, stream: Stream | None, seconds: float) -> Sample:
-    async with await Load.connect(target.call(stream), clients) as load:
+@dataclass(frozen=True, slots=True)
+class Overloaded:
+    """One target under too much. Shares of one; what is lost is measured by what it carries at its best."""
+
+    crowd_lost: float
+    flood_lost: float
+    refused: float
+    slowest_probe: float
+    grown_bytes: int
+
+
+def _overloaded(bench: Bench, target: Target) -> Overloaded:
+    ceiling = _sample(bench, OVERLOAD_CLIENTS, None, target).calls_per_second
+    crowd = _sample(bench, OVERLOAD * OVERLOAD_CLIENTS, None, target).calls_per_second
+    seconds = OVERLOAD_ROUNDS * bench.effort.seconds
+    before = resident_bytes(target.pid)
+    answered, refused, slowest = bench.run(target, _flooded(target, OVERLOAD * ceiling, seconds))
+    return Overloaded(
+        1 - crowd / ceiling,
+        1 - answered / ceiling,
+        refused,
+        slowest,
+        max(resident_bytes(target.pid) - before, 0),
+    )
+
+
+async def _flooded(target: Target, rate: float, seconds: float) -> tuple[float, float, float]:
+    """Return the calls that were served per second, the share that was refused, and the slowest health check."""
+    async with await Load.connect(replace(target.call(), may_be_refused=True), OVERLOAD_CONNECTIONS) as load:
+        probing = asyncio.create_task(_slowest_probe(target, seconds))
+        started_at = time.perf_counter()
+        latencies = await load.at_rate(rate, seconds)
+        elapsed_seconds = time.perf_counter() - started_at
+        calls = len(latencies) + load.refused
+        return len(latencies) / elapsed_seconds, load.refused / calls, await probing
+
+
+async def _slowest_probe(target: Target, seconds: float) -> float:
+    command = (sys.executable, "-m", "bench.probe", str(target.server.port), str(seconds))
+    probing = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    printed, _ = await probing.communicate()
+    return float(printed)
+
+
+def _sample(bench: Bench, clients: int, stream: Stream | None, target: Target, *, script: Script = OPENAI) -> Sample:
+    # The relay knows one format.
+    spoken = OPENAI if target.name == YARDSTICK else script
+    return bench.run(target, _under_load(target, clients, stream, spoken, bench.effort.seconds))
+
+
+async def _under_load(target: Target, clients: int, stream: Stream | None, script: Script, seconds: float) -> Sample:
+    async with await Load.connect(target.call(stream, script), clients) as load:
         await load.for_calls(clients)
         cpu_before, started_at = cpu_seconds(target.pid), time.perf_counter()
         latencies = await load.for_seconds(seconds)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self, cast
 
 from bench.answer import AnswerReader, WrongAnswerError
-from bench.script import PATH, Stream, request_body
+from bench.script import OPENAI, Expected, Script, Stream
 
 # A target that stops answering fails the row instead of hanging the run.
 ANSWER_TIMEOUT_SECONDS = 30.0
@@ -22,20 +22,21 @@ class Call:
 
     port: int
     request: bytes
-    events: int | None
+    expected: Expected
     lasts_seconds: float
+    may_be_refused: bool = False
 
 
-def call_to(port: int, key: str, stream: Stream | None = None) -> Call:
-    """Return the call of `script` for a server on this port of the loopback."""
-    body = request_body(stream)
+def call_to(port: int, key: str, stream: Stream | None = None, script: Script = OPENAI) -> Call:
+    """Return the call of a script for a server on this port of the loopback."""
+    path, body = script.request(stream)
     head = (
-        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n"
         f"Accept: application/json\r\nContent-Type: application/json\r\nUser-Agent: bench\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     lasts_seconds = stream.chunks * stream.delay_ms / 1000 if stream else 0.0
-    return Call(port, head.encode() + body, stream.chunks if stream else None, lasts_seconds)
+    return Call(port, head.encode() + body, script.expected(stream), lasts_seconds)
 
 
 class Connection(asyncio.Protocol):
@@ -43,7 +44,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._reader = AnswerReader(call.events)
+        self._reader = AnswerReader(call.expected, may_refuse=call.may_be_refused)
         self._due_at: float | None = None
         self.answered: Callable[[Connection, float], None] = lambda _connection, _seconds: None
         self.failed: Callable[[WrongAnswerError], None] = lambda _error: None
@@ -69,6 +70,11 @@ class Connection(asyncio.Protocol):
         if self._due_at is not None:
             self.failed(WrongAnswerError(f"the connection was closed before the answer ended: {exc}"))
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether the last answer was a refusal."""
+        return self._reader.is_refusal
+
     def close(self) -> None:
         """Hang up, whatever is on its way."""
         self._due_at = None
@@ -77,9 +83,11 @@ class Connection(asyncio.Protocol):
 
 class Load:
     """Open connections that all ask the same call. Every mode returns the seconds of each answer, or raises
-    WrongAnswerError at the first wrong one and TimeoutError when answers stay away."""
+    WrongAnswerError at the first wrong one and TimeoutError when answers stay away. `refused` counts the calls that the
+    target refused, where it may."""
 
     def __init__(self, call: Call, connections: Sequence[Connection]) -> None:
+        self.refused = 0
         self._call = call
         self._connections = connections
 
@@ -139,10 +147,13 @@ class Load:
         planned = len(schedule)
 
         def answered(connection: Connection, latency_seconds: float) -> None:
-            latencies.append(latency_seconds)
+            if connection.was_refused:
+                self.refused += 1
+            else:
+                latencies.append(latency_seconds)
             idle.append(connection)
             _send(due, idle)
-            if len(latencies) == planned:
+            if len(latencies) + self.refused == planned:
                 _resolve(finished)
 
         self._listen(answered, finished)

@@ -1,4 +1,4 @@
-"""A scripted OpenAI-like provider that costs next to nothing: raw asyncio, every answer rendered beforehand.
+"""A scripted provider of three dialects that costs next to nothing: raw asyncio, every answer rendered beforehand.
 
 Run: python -m bench.provider PORT
 """
@@ -11,11 +11,10 @@ from typing import cast
 
 import uvloop
 
-from bench import script
+from bench import native, script
 
 HEAD_END = b"\r\n\r\n"
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-CHAT = b"POST %b " % script.PATH.encode()
 MODELS = b'{"object":"list","data":[{"id":"%b","object":"model","created":1720000000,"owned_by":"system"}]}'
 # Streams tick at different parts of one common beat, evenly spread however many there are (multiples of the golden
 # ratio are): left to chance, the heaps they come in change the cost of a chunk by a third from run to run.
@@ -51,14 +50,15 @@ class Provider(asyncio.Protocol):
     def _answer(self, request: bytes) -> None:
         if request.startswith(b"GET /v1/models "):
             return self._transport.write(_whole(b"200 OK", MODELS % script.MODEL.encode()))
-        if not request.startswith(CHAT):
+        head = next((head for head in PLAINS if request.startswith(head)), None)
+        if head is None:
             return self._transport.write(_whole(b"404 Not Found", b'{"error":{"message":"not in the script"}}'))
-        asked = script.asked_stream(request)
+        asked = script.asked_stream(request, always=head == GEMINI_STREAM)
         if asked is None:
-            return self._transport.write(PLAIN)
+            return self._transport.write(PLAINS[head])
         stream, with_usage = asked
         self._transport.write(STREAM_HEAD)
-        writes = script.stream_writes(stream.chunks, stream.words, with_usage)
+        writes = _writes(head, stream, with_usage)
         delay_seconds = stream.delay_ms / 1000
         first_at = _next_beat(delay_seconds) + delay_seconds * (next(_started) * GOLDEN_RATIO % 1)
         self._wait(writes, 0, first_at, delay_seconds)
@@ -72,6 +72,13 @@ class Provider(asyncio.Protocol):
         if position + 1 < len(writes):
             # From when it was due, not from now: streams that drift together would come in heaps.
             self._wait(writes, position + 1, due_at + delay_seconds, delay_seconds)
+
+
+def _writes(head: bytes, stream: script.Stream, with_usage: bool) -> tuple[bytes, ...]:
+    if head == CHAT:
+        return script.stream_writes(stream.chunks, stream.words, with_usage)
+    play = native.claudes_writes if head == CLAUDE else native.geminis_writes
+    return play(stream.chunks, stream.words)
 
 
 def _next_beat(delay_seconds: float) -> float:
@@ -104,7 +111,18 @@ def _whole(status: bytes, body: bytes) -> bytes:
     return _head(status, b"application/json", b"Content-Length: %d" % len(body)) + body
 
 
+CHAT, CLAUDE, GEMINI, GEMINI_STREAM = (
+    f"POST {path} ".encode()
+    for path in (script.PATH, native.CLAUDE_PATH, native.GEMINI_PATH, native.GEMINI_STREAM_PATH)
+)
 PLAIN = _whole(b"200 OK", script.plain_answer())
+PLAINS = {
+    CHAT: PLAIN,
+    CLAUDE: _whole(b"200 OK", native.claudes_answer()),
+    GEMINI: _whole(b"200 OK", native.geminis_answer()),
+    GEMINI_STREAM: b"",
+}
+"""Beginning of a request -> its plain answer; the last is always streamed."""
 STREAM_HEAD = _head(b"200 OK", b"text/event-stream; charset=utf-8", b"Transfer-Encoding: chunked")
 
 

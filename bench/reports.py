@@ -1,145 +1,195 @@
-"""python -m bench.reports: fill a SQLite ledger with usage rows and time the reports that people ask for.
+"""python -m bench.reports: fill a ledger with many usage rows and time the reports and lists that people ask for.
 
-The rows are spread evenly over 90 days, keys and models, which is the worst that a ledger of this size can be: almost
-every call has a rollup row of its own day, key and model. A million of them make about 339,000 rows in usage_day.
+`--calls` runs a gateway on that database too, sends it 500 calls a second, and says by how much each report lifts
+their p99.
 """
 
 import argparse
 import asyncio
-import sqlite3
+import contextlib
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlencode
 
+import uvloop
 from sqlalchemy import Connection
 
+from bench.databases import POSTGRES_DEFAULT_URL, postgres_database, sqlite_database
+from bench.load import Load
+from bench.many_rows import DAY, END, FIRST, KEY, fill
+from bench.measure import percentile
+from bench.servers import ROOT, Cores
+from bench.targets import Installation, Target, governed_key, running_gateway, running_provider
+from gateway.core.limits import Scope
+from gateway.store import api_keys, limits, projects, standings, users
 from gateway.store.engine import Database
 from gateway.store.migrate import upgrade
+from gateway.store.pages import Cursor
 from gateway.store.reports import Dimension, Filter, Query, Width, lines, windows
 from gateway.store.usage import SUMS
 
-KEYS, PROJECTS, USERS, MODELS, DAYS = 200, 10, 50, 20, 90
-DAY = 86_400
-END = 1_780_012_800
-"""2026-05-29 00:00 UTC; any midnight would do."""
-FIRST = END - DAYS * DAY
 ROUNDS = 5
-
-# Multiples of large primes scatter keys, models and tokens without chance: the same rows at each run.
-FILL = f"""
-    WITH RECURSIVE call (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM call WHERE n + 1 < :rows),
-    drawn AS (
-        SELECT n, n * 7919 % 1000003 % {KEYS} AS key, n * 104729 % 1299709 % {MODELS} AS model,
-               n * 15485863 % 32452843 % 4000 AS input, n * 49979687 % 67867967 % 1000 AS output
-        FROM call)
-    INSERT INTO usage (
-        admitted_at_us, request_id, entry, settled_at_us, api_key_id, project_id, user_id,
-        operation, model, requested_model, upstream, service_tier, batch, requests, succeeded,
-        input_tokens, cached_tokens, cache_write_tokens, cache_write_1h_tokens, input_audio_tokens, input_image_tokens,
-        output_tokens, reasoning_tokens, output_audio_tokens, images, cost_nano_usd, rates, source, outcome, status,
-        duration_ms)
-    SELECT at, printf('req_%022d', n), 'final', at + 900000, printf('key_%022d', key),
-        printf('proj_%022d', key % {PROJECTS}), printf('user_%022d', key % {USERS}),
-        'chat', printf('model-of-the-year-%02d', model), printf('model-of-the-year-%02d', model), 'main', 'default', 0,
-        1, 1, input, input / 2, 0, 0, 0, 0, output, 0, 0, 0, input * 150 + output * 600,
-        '{{"input":150000,"output":600000}}', 'reported', 'completed', 200, 900
-    FROM (SELECT *, {FIRST}000000 + n * ({DAYS * DAY}000000 / :rows) AS at FROM drawn)"""  # noqa: S608 - numbers and names of this file
-_KEY = "api_key_id, operation, model, service_tier, batch, project_id, user_id"
-_SPECIAL = {
-    "cache_write_tokens": "sum(cache_write_tokens + cache_write_1h_tokens)",
-    "unpriced_requests": "sum(cost_nano_usd IS NULL)",
-}
+CALLS_PER_SECOND = 500
+CLIENTS = 64
+SECONDS = 6.0
+ASK_EVERY_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What is timed, and how long it may take with a million rows."""
+class Question:
+    """What is timed, and the most milliseconds that it may take on SQLite and on PostgreSQL."""
 
     name: str
-    most_ms: float
+    most_ms: tuple[float, float]
     work: Callable[[Connection], object]
+    path: str
 
 
-def _reports() -> list[Report]:
-    key = f"key_{7:022d}"
-    one = Filter(api_key_ids=frozenset((key,)))
+def _questions() -> list[Question]:
+    one = Filter(api_key_ids=frozenset((KEY,)))
     by_model = frozenset((Dimension.MODEL,))
     chat = Filter(operations=frozenset(("chat", "responses")))
-    unshown = {"requests", "reasoning_tokens", "images", "cost_nano_usd", "unpriced_requests"}
+    unshown = {"requests", "reasoning_tokens", "images", "audio_ms", "characters", "cost_nano_usd", "unpriced_requests"}
     shown = [name for name in SUMS if name not in unshown]
-    day = END - 30 * DAY
-    queries = {
-        "one key by model and day, 90 days": (50, Query(Width.DAY, FIRST, END, by_model, one)),
-        "organization by model and day, 90 days": (150, Query(Width.DAY, FIRST, END, by_model, chat, shown)),
-        "organization by day, 90 days": (150, Query(Width.DAY, FIRST, END, filter=chat, columns=shown)),
-        "organization by project and day, 31 days": (
-            150, Query(Width.DAY, END - 31 * DAY, END, frozenset((Dimension.PROJECT_ID,)), chat, shown),
-        ),
-        "organization by model and hour, 24 hours": (50, Query(Width.HOUR, day, day + DAY, by_model, chat, shown)),
-        "organization by model and minute, 1 hour": (50, Query(Width.MINUTE, day, day + 3600, by_model, chat, shown)),
-    }  # fmt: skip
-    spans = [(FIRST, END)]
+    month, now = END - 31 * DAY, int(time.time())
+
+    def report(query: Query) -> Callable[[Connection], object]:
+        return partial(lines, query=query)
+
+    def usage(start: int, width: str, group: str, **more: object) -> str:
+        asked = {"start_time": start, "end_time": END, "bucket_width": width, "group_by": group, "limit": 31, **more}
+        return "/usage/completions?" + urlencode(asked)
+
     return [
-        Report("credit_grants of one key, 90 days", 20, partial(windows, api_key_id=key, spans=spans)),
-        *(Report(name, most_ms, partial(lines, query=query)) for name, (most_ms, query) in queries.items()),
-    ]
+        Question("organization by model and day, 31 days", (300, 150),
+                 report(Query(Width.DAY, month, END, by_model, chat, shown)), usage(month, "1d", "model")),
+        Question("organization by project and day, 31 days", (300, 150),
+                 report(Query(Width.DAY, month, END, frozenset((Dimension.PROJECT_ID,)), chat, shown)),
+                 usage(month, "1d", "project_id")),
+        Question("one key by model and day, 31 days", (20, 20),
+                 report(Query(Width.DAY, month, END, by_model, one, shown)),
+                 usage(month, "1d", "model", api_key_ids=KEY)),
+        Question("organization by model and hour, a day", (300, 150),
+                 report(Query(Width.HOUR, END - DAY, END, by_model, chat, shown)), usage(END - DAY, "1h", "model")),
+        Question("credit_grants of one key, 90 days", (20, 20),
+                 partial(windows, api_key_id=KEY, spans=[(FIRST, END)]), ""),
+        Question("list of projects", (20, 20), partial(projects.page, cursor=Cursor()), "/projects"),
+        Question("list of users", (20, 20), partial(users.page, cursor=Cursor(limit=100)), "/users?limit=100"),
+        Question("list of a project's keys", (20, 20),
+                 partial(api_keys.page, project_id=f"proj_{0:022d}", cursor=Cursor(limit=100)),
+                 f"/projects/proj_{0:022d}/api_keys?limit=100"),
+        Question("list of a hundred limits", (20, 20), partial(_limits, now=now), "/limits?limit=100"),
+    ]  # fmt: skip
 
 
-def fill(path: Path, rows: int) -> None:
-    """Write `rows` usage records and the rollups that the ledger would have made of them."""
-    connection = sqlite3.connect(path)
+def _limits(connection: Connection, now: int) -> object:
+    found = limits.page(connection, Cursor(limit=100), scope=Scope.API_KEY)
+    return standings.read(connection, found.items, now)
+
+
+async def _time(url: str, question: Question) -> float:
+    """Return the median milliseconds, as administration runs it."""
+    database = Database(url)
+    times = []
     try:
-        connection.execute("PRAGMA synchronous=OFF")
-        connection.execute(FILL, {"rows": rows})
-        sums = ", ".join(_SPECIAL.get(name, f"sum({name})") for name in SUMS)
-        for table, width in (("usage_hour", 3_600), ("usage_day", DAY)):
-            connection.execute(
-                f"INSERT INTO {table} (start, {_KEY}, {', '.join(SUMS)}) "  # noqa: S608 - as above
-                f"SELECT admitted_at_us / {width}000000 * {width} AS start, {_KEY}, {sums} FROM usage "
-                "GROUP BY start, operation, model, api_key_id, service_tier, batch"
-            )
-        connection.commit()
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
-
-
-async def measure(path: Path) -> list[tuple[Report, float]]:
-    """Return each report's median milliseconds, as administration runs it: in a reader's thread."""
-    database = Database(f"sqlite+aiosqlite:///{path}")
-    results = []
-    try:
-        for report in _reports():
-            times = []
-            for _ in range(ROUNDS):
-                began = time.perf_counter()
-                await database.read(report.work)
-                times.append(time.perf_counter() - began)
-            results.append((report, statistics.median(times) * 1000))
+        for _ in range(ROUNDS + 1):
+            began = time.perf_counter()
+            await database.read(question.work)
+            times.append(time.perf_counter() - began)
     finally:
         await database.close()
-    return results
+    return statistics.median(times[1:]) * 1000
 
 
-async def main() -> None:
-    """Fill a database in a folder of its own, time the reports, print them."""
+async def _p99(target: Target, admin_key: str, path: str) -> tuple[float, list[float]]:
+    """Return the p99 of calls while a report is asked for again and again, and how long the reports took; in ms."""
+    asked: list[float] = []
+
+    async def ask_on() -> None:
+        while path:
+            began = time.perf_counter()
+            await _get(target.server.port, admin_key, path)
+            asked.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(ASK_EVERY_SECONDS)
+
+    async with await Load.connect(target.call(), CLIENTS) as load:
+        await load.at_rate(CALLS_PER_SECOND, 1.0)
+        asking = asyncio.create_task(ask_on())
+        try:
+            latencies = await load.at_rate(CALLS_PER_SECOND, SECONDS)
+        finally:
+            asking.cancel()
+    return percentile(latencies, 0.99) * 1000, asked
+
+
+async def _get(port: int, key: str, path: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    headers = f"Host: bench\r\nAuthorization: Bearer {key}\r\nConnection: close"
+    writer.write(f"GET /v1/organization{path} HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise RuntimeError(f"{path}: {answer[:500]!r}")
+
+
+def _under_calls(name: str, url: str, folder: Path) -> None:
+    """Print what each report does to the p99 of 500 calls a second."""
+    cores = Cores.available()
+    os.sched_setaffinity(0, {cores.load})
+    installation = Installation.fresh(name, url, folder / name)
+    questions = [question for question in _questions() if question.path]
+    with running_provider(folder, cores) as provider, running_gateway(installation, provider, cores) as server:
+        target = Target(name, server, governed_key(installation, server))
+        plain = statistics.median(uvloop.run(_p99(target, installation.admin_key, ""))[0] for _ in range(3))
+        print(f"{CALLS_PER_SECOND} calls a second alone: p99 {plain:.1f} ms", flush=True)
+        for question in questions:
+            p99, asked = uvloop.run(_p99(target, installation.admin_key, question.path))
+            took, verdict = statistics.median(asked), "ok" if p99 - plain < 5 else "TOO MUCH"
+            lifted = f"p99 {p99:6.1f} ms ({p99 - plain:+.1f})"
+            print(f"  with {question.name:<42} {lifted}  it took {took:6.1f} ms  {verdict}", flush=True)
+
+
+@contextlib.contextmanager
+def _database(name: str, folder: Path) -> Iterator[str]:
+    server = os.environ.get("GATEWAY_TEST_POSTGRES_URL", POSTGRES_DEFAULT_URL)
+    with sqlite_database(folder) if name == "sqlite" else postgres_database(server) as url:
+        yield url
+
+
+def _measure(name: str, rows: int, calls: bool, folder: Path) -> None:
+    with _database(name, folder) as url:
+        uvloop.run(upgrade(url))
+        began = time.perf_counter()
+        uvloop.run(fill(url, rows))
+        print(f"{name}: {rows:,} rows in {time.perf_counter() - began:.0f} s", flush=True)
+        for question in _questions():
+            median_ms = uvloop.run(_time(url, question))
+            most_ms = question.most_ms[name == "postgres"]
+            verdict = "ok" if median_ms < most_ms else "TOO SLOW"
+            print(f"{question.name:<44} {median_ms:8.1f} ms   at most {most_ms:4.0f}   {verdict}", flush=True)
+        if calls:
+            _under_calls(name, url, folder)
+
+
+def main() -> None:
+    """Fill each database, time the questions, print what they took."""
     parser = argparse.ArgumentParser(prog="python -m bench.reports", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="usage rows to write (default: %(default)s)")
-    rows = parser.parse_args().rows
-    with tempfile.TemporaryDirectory(prefix="bench-reports-") as folder:
-        path = Path(folder) / "reports.sqlite"
-        await upgrade(f"sqlite+aiosqlite:///{path}")
-        began = time.perf_counter()
-        await asyncio.to_thread(fill, path, rows)
-        print(f"{rows:,} rows in {time.perf_counter() - began:.0f} s, {path.stat().st_size / 1e6:,.0f} MB")
-        for report, median_ms in await measure(path):
-            verdict = "ok" if median_ms < report.most_ms else "TOO SLOW"
-            print(f"{report.name:<44} {median_ms:8.1f} ms   at most {report.most_ms:4.0f}   {verdict}")
+    parser.add_argument("--database", choices=("sqlite", "postgres"), nargs="+", default=("sqlite", "postgres"))
+    parser.add_argument("--calls", action="store_true", help="also: the p99 of 500 calls a second meanwhile")
+    given = parser.parse_args()
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    for name in given.database:
+        with tempfile.TemporaryDirectory(prefix="bench-reports-", dir=build) as folder:
+            _measure(name, given.rows, given.calls, Path(folder))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import relay
 from bench.load import Call, call_to
-from bench.script import PATH, Stream
+from bench.script import OPENAI, PATH, Script, Stream
 from bench.servers import ROOT, Cores, Server, ServerFailedError, free_port, serve
 
 ADMIN_TIMEOUT_SECONDS = 10
@@ -30,8 +30,8 @@ class Target:
     def pid(self) -> int:
         return self.server.process.pid
 
-    def call(self, stream: Stream | None = None) -> Call:
-        return call_to(self.server.port, self.key, stream)
+    def call(self, stream: Stream | None = None, script: Script = OPENAI) -> Call:
+        return call_to(self.server.port, self.key, stream, script)
 
 
 @contextlib.contextmanager
@@ -73,12 +73,17 @@ class Installation:
 def running_gateway(installation: Installation, provider: Target, cores: Cores) -> Iterator[Server]:
     """Run `gateway serve`; its log goes to a file, as a service manager would have it."""
     port = free_port()
+    provider_url = f"http://127.0.0.1:{provider.server.port}"
     settings = {
         "GATEWAY_DATABASE_URL": installation.database_url,
         "GATEWAY_ADMIN_KEY": installation.admin_key,
         "GATEWAY_PORT": str(port),
         "OPENAI_API_KEY": "upstream",
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{provider.server.port}/v1",
+        "OPENAI_BASE_URL": f"{provider_url}/v1",
+        "ANTHROPIC_API_KEY": "upstream",
+        "ANTHROPIC_BASE_URL": provider_url,
+        "GEMINI_API_KEY": "upstream",
+        "GEMINI_BASE_URL": provider_url,
     }
     command = [sys.executable, "-m", "gateway", "serve"]
     with serve(command, _environment(settings), port, "/readyz", cores.target, installation.folder) as server:

@@ -12,12 +12,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import logs, routes
 from gateway.admin import boundary
+from gateway.admin.failed_logins import QUIET_SECONDS, FailedLogins
 from gateway.admin.operations import Operations
+from gateway.alerts import MAIL, WEBHOOK, Alerts
 from gateway.core.errors import GatewayError
 from gateway.core.estimates import ExpectedOutput
 from gateway.core.prices import PriceTable
 from gateway.core.selection import Catalog
 from gateway.core.upstreams import Upstream
+from gateway.couriers.courier import Courier
+from gateway.couriers.destinations import Hook, signing_key
+from gateway.cycle import RawHeaders, Refusal
 from gateway.ledger.ledger import Ledger, Transactions
 from gateway.ledger.sqlite import SqliteLedger
 from gateway.me.endpoint import Services as MeServices
@@ -27,35 +32,51 @@ from gateway.middleware import AccessLog, Cors, Edge
 from gateway.proxy.accept import BodyBudget
 from gateway.proxy.admit import Desk
 from gateway.proxy.endpoint import House, Terms
-from gateway.proxy.settle import Till
+from gateway.proxy.follow import Follower
+from gateway.proxy.till import Till
+from gateway.proxy.turnstile import Turnstile
 from gateway.settings import CatalogSettings, Settings, SettingsError, load_catalog, load_settings
 from gateway.sources import SystemClock, random_base62
-from gateway.store import migrate
+from gateway.store import migrate, retention
 from gateway.store.engine import Database, is_sqlite, postgres_dsn, sqlite_path
+from gateway.store.job_book import JobBook
 from gateway.store.principals import Principals
 from gateway.tokens.counter import TokenCounter
+from gateway.upstream.known import known_models
 from gateway.upstream.models import ModelLists
 from gateway.upstream.pool import Pool
 
 PULSE_SECONDS = 1.0
+GC_THRESHOLDS = (10_000, 10, 10)
+"""Calls leave next to no cycles behind: looking for them after every 700 objects finds nothing, at every turn."""
 OWNER_CHARACTERS = 16
-DAY_SECONDS = 86_400
+HOUR_SECONDS = 3_600
 
 log = logging.getLogger(__name__)
 
 
 def from_environment() -> "Gateway":
     """Make the application of a worker process."""
-    return Gateway(load_settings(os.environ), reload=lambda: load_catalog(os.environ))
+    return Gateway(load_settings(os.environ), reload=lambda: load_catalog(os.environ), owns_process=True)
 
 
 class Gateway:
-    """The ASGI application. `demo` adds the built-in upstream; `reload` reads upstreams, models and prices again."""
+    """The ASGI application. `demo` adds the built-in upstream; `reload` reads upstreams, models and prices again.
+
+    `owns_process` says that nothing else of weight lives in this process: once started it spares the collector what
+    stays for good.
+    """
 
     def __init__(
-        self, settings: Settings, *, demo: bool = False, reload: Callable[[], CatalogSettings] | None = None
+        self,
+        settings: Settings,
+        *,
+        demo: bool = False,
+        reload: Callable[[], CatalogSettings] | None = None,
+        owns_process: bool = False,
     ) -> None:
         self._settings = settings
+        self._owns_process = owns_process
         self._demo = demo
         self._reload = reload
         self._clock = SystemClock()
@@ -63,6 +84,7 @@ class Gateway:
         self._catalog = Catalog((), {}, load_prices({}))
         self._demo_upstreams: tuple[Upstream, ...] = ()
         self._rooms: routes.Rooms | None = None
+        self._switch: routes.Switch | None = None
         self._served: ASGIApp | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -70,6 +92,16 @@ class Gateway:
         if self._served is None or scope["type"] == "lifespan":
             return self._live(receive, send)
         return self._served(scope, receive, send)
+
+    def turn_away(self, method: str, path: bytes, headers: RawHeaders) -> Refusal | None:
+        """Refuse a call while too many wait, at a fraction of what it costs to begin it.
+
+        Pages need headers to read an answer by: they are refused in the river.
+        """
+        if self._rooms is None or self._switch is None or not self._rooms.house.turnstile.is_full:
+            return None
+        call = self._switch.call_at(method, path)
+        return None if call is None or any(name == b"origin" for name, _ in headers) else Refusal(*call.turned_away())
 
     def on_drain(self) -> None:
         """The process is asked to stop: not ready from now on, though requests are still served."""
@@ -106,7 +138,7 @@ class Gateway:
         async with AsyncExitStack() as stack:
             try:
                 await self._open(stack)
-            except (GatewayError, OSError, migrate.UnknownSchema) as error:
+            except (GatewayError, OSError) as error:
                 log.critical("the gateway cannot start: %s", error)
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
@@ -125,10 +157,8 @@ class Gateway:
             from gateway.upstream.demo import DemoUpstream  # noqa: PLC0415 - a web server that no real start needs
 
             demo = await stack.enter_async_context(DemoUpstream(counter.text_now))
-            self._demo_upstreams = (Upstream("demo", "demo", demo.base_url, ""),)
+            self._demo_upstreams = (Upstream("demo", "demo", demo.base_url, "", objects=False),)
         self._set_catalog(settings.catalog)
-        if settings.migrates_at_start:
-            await migrate.upgrade(settings.database_url)
         transactions = self._transactions(metrics)
         run = transactions.run if isinstance(transactions, SqliteLedger) else None
         database = Database(settings.database_url, run)
@@ -136,7 +166,7 @@ class Gateway:
         ledger = self._ledger(transactions, metrics)
         stack.push_async_callback(ledger.close)
         await ledger.open()
-        principals = Principals(database, metrics)
+        principals = Principals(database, metrics, patience_seconds=settings.database_wait_seconds / 2)
         stack.push_async_callback(principals.close)
         pool = await stack.enter_async_context(Pool())
         lists = ModelLists(pool, clock.monotonic)
@@ -144,8 +174,11 @@ class Gateway:
         self._rooms = self._furnish(database, ledger, principals, pool, lists, counter, metrics)
         # Access records are of level info, though they do not go through the standard library's logging.
         access_log = AccessLog(self._log if log.isEnabledFor(logging.INFO) else logs.Unwritten(), clock)
-        edge = Edge(routes.build(self._rooms), cors=Cors(settings.cors_origins), access_log=access_log)
-        await stack.enter_async_context(self._behind(counter, pool, metrics, database))
+        self._switch = routes.build(self._rooms)
+        edge = Edge(self._switch, cors=Cors(settings.cors_origins), access_log=access_log)
+        alerts = self._alerts(database, metrics)
+        stack.push_async_callback(alerts.close)
+        await stack.enter_async_context(self._behind(self._rooms, alerts, counter, pool, metrics, database))
         self._served = edge
 
     def _transactions(self, metrics: Metrics) -> Transactions:
@@ -164,7 +197,8 @@ class Gateway:
     def _ledger(self, transactions: Transactions, metrics: Metrics) -> Ledger:
         sole = isinstance(transactions, SqliteLedger)
         spool = self._settings.data_folder / "spool"
-        return Ledger(transactions, spool, metrics, self._clock.monotonic, sole_owner=sole)
+        patience = self._settings.database_wait_seconds / 2
+        return Ledger(transactions, spool, metrics, self._clock.monotonic, sole_owner=sole, patience_seconds=patience)
 
     def _furnish(
         self,
@@ -178,25 +212,53 @@ class Gateway:
     ) -> routes.Rooms:
         settings, clock = self._settings, self._clock
         expected = ExpectedOutput()
+        jobs = JobBook(database, clock.now, settings.job_seconds)
+        till = Till(ledger, database, jobs, pool, lambda: self._catalog, counter, expected, metrics, clock.monotonic)
         house = House(
             clock=clock,
+            turnstile=Turnstile(settings.max_waiting),
             database=database,
             principals=principals,
             catalog=lambda: self._catalog,
             desk=Desk(ledger, principals, counter, expected),
-            till=Till(ledger, database, counter, expected, metrics, clock.monotonic),
+            till=till,
             pool=pool,
+            follower=Follower(till),
             budget=BodyBudget(settings.max_bodies_bytes),
-            terms=Terms(settings.max_body_bytes, settings.on_disconnect == "drain", settings.disconnect_drain_seconds),
+            terms=Terms(
+                settings.max_body_bytes,
+                settings.max_form_bytes,
+                settings.on_disconnect == "drain",
+                settings.disconnect_drain_seconds,
+            ),
             running=set(),
+        )
+        failed_logins = FailedLogins(database, random_base62)
+        administration = boundary.Services(
+            database, principals, clock, random_base62, lambda: known_models(self._catalog, lists), failed_logins
         )
         return routes.Rooms(
             house=house,
             me=MeServices(database, principals, clock),
             shelf=Shelf(lambda: self._catalog, lists),
-            administration=boundary.Services(database, principals, clock, random_base62, lambda: ()),
-            operations=Operations(database, principals, metrics, clock, lambda: ledger.available),
+            administration=administration,
+            operations=Operations(administration, metrics, lambda: ledger.available),
         )
+
+    def _alerts(self, database: Database, metrics: Metrics) -> Alerts:
+        settings = self._settings
+        couriers: dict[str, Courier] = {}
+        if settings.smtp_server is not None:
+            from gateway.couriers.mail import MailCourier  # noqa: PLC0415 - a mail client that few gateways need
+
+            couriers[MAIL] = MailCourier(settings.smtp_server, settings.smtp_from)
+        if settings.webhook_url is not None:
+            from gateway.couriers.webhook import WebhookCourier  # noqa: PLC0415 - as above
+
+            key = signing_key(settings.webhook_secret or "")
+            couriers[WEBHOOK] = WebhookCourier(Hook(settings.webhook_url, key, settings.webhook_private))
+        recipients, percents = settings.alert_recipients, settings.budget_percents
+        return Alerts(database, self._clock, couriers, metrics, recipients=recipients, percents=percents)
 
     def _set_catalog(self, chosen: CatalogSettings) -> None:
         upstreams = (*chosen.upstreams, *self._demo_upstreams)
@@ -207,14 +269,22 @@ class Gateway:
 
     @asynccontextmanager
     async def _behind(
-        self, counter: TokenCounter, pool: Pool, metrics: Metrics, database: Database
+        self,
+        rooms: routes.Rooms,
+        alerts: Alerts,
+        counter: TokenCounter,
+        pool: Pool,
+        metrics: Metrics,
+        database: Database,
     ) -> AsyncIterator[None]:
-        """Run what goes on behind the calls: the vocabulary loads, gauges are set, partitions are made in time."""
+        """Run what goes on behind the calls: vocabulary, gauges, jobs, and what is due by the clock."""
 
         async def warm() -> None:
             await counter.warm()
-            gc.collect()
-            gc.freeze()
+            if self._owns_process:
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(*GC_THRESHOLDS)
 
         async def pulse() -> None:
             while True:
@@ -223,23 +293,46 @@ class Gateway:
                 metrics.event_loop_lagged(max(self._clock.monotonic() - due, 0.0))
                 for name, load in pool.load().items():
                     metrics.upstream_connections_are(name, load.in_use)
-                if self._rooms is not None:
-                    metrics.holds_are_open(len(self._rooms.house.running))
+                metrics.holds_are_open(len(rooms.house.running))
+                metrics.calls_wait(rooms.house.turnstile.waiting, rooms.house.turnstile.turned_away)
                 metrics.publish()
 
-        async def keep_partitions() -> None:
-            while True:
-                with suppress(GatewayError):
-                    await database.write(lambda connection: migrate.add_partitions(connection, self._clock.utc_now()))
-                await asyncio.sleep(DAY_SECONDS)
+        failed_logins, clock = rooms.administration.failed_logins, self._clock
 
-        tasks = [asyncio.create_task(work()) for work in (warm, pulse, keep_partitions)]
+        async def keep_records() -> None:
+            await database.write(lambda connection: migrate.add_partitions(connection, clock.utc_now()))
+            await retention.enforce(database, self._settings.retention_days, clock.utc_now())
+            await alerts.prune()
+
+        works = (
+            warm(),
+            pulse(),
+            rooms.house.follower.run(),
+            _every(HOUR_SECONDS, keep_records),
+            _every(QUIET_SECONDS, lambda: failed_logins.flush(clock.now())),
+            _every(self._settings.alert_seconds, alerts.round),
+        )
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with suppress(GatewayError):
+                await failed_logins.flush(clock.now(), every=True)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do something now and then again and again; what the database refuses is done the next time."""
+    while True:
+        try:
+            await work()
+        except GatewayError as error:
+            log.debug("put off: %s", error)
+        except Exception:  # Whatever it was: a job that ended would be missed only when it is needed.
+            log.exception("a job behind the calls failed and is tried again")
+        await asyncio.sleep(seconds)
 
 
 def load_prices(overrides: Mapping[str, Mapping[str, str]]) -> PriceTable:

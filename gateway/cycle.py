@@ -5,11 +5,17 @@ a head whose body is late leaves at the loop's next turn. Headers are checked on
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+REFUSALS_PER_TURN = 32
+"""Of the event loop: less work than the calls that begin in one, so that refusing never takes most of the time."""
 BODILESS = frozenset({204, 304})
 
 
@@ -17,13 +23,38 @@ class Cycle(RequestResponseCycle):
     """Passes one ASGI answer to its transport. What uvicorn keeps in its attributes means the same here."""
 
     head: bytes = b""
+    is_mid_stream: bool = False  # the head and a first chunk are out, and more will follow
+    sent: asyncio.Future[None]  # done, and shared by all: what to await where there is nothing to wait for
 
-    async def send(self, message: ASGISendEvent) -> None:
-        """Write one ASGI message. Waits while the client does not read; does nothing once it has left."""
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
+    def send(self, message: ASGISendEvent) -> Awaitable[None]:  # type: ignore[override]
+        """Write one ASGI message. Waits while the client does not read; does nothing once it has left.
+
+        Not a coroutine itself: most messages go out at once, and a stream has one for each chunk. Those in its middle
+        take no way through the rest of this class.
+        """
         if self.disconnected:
-            return
+            return self.sent
+        if self.flow.write_paused:
+            return self._send_in_turn(message)
+        if self.is_mid_stream and message["type"] == "http.response.body" and message.get("more_body"):
+            if body := message["body"]:
+                self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        else:
+            self._write(message)
+        return self.sent
+
+    def answer(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        """Write a whole answer without asking the application."""
+        self.response_started = True
+        self.head = self._render_head(status, (*headers, (b"content-length", b"%d" % len(body))))
+        self._send_body(body, more=False)
+
+    async def _send_in_turn(self, message: ASGISendEvent) -> None:
+        await self.flow.drain()
+        if not self.disconnected:
+            self._write(message)
+
+    def _write(self, message: ASGISendEvent) -> None:
         if message["type"] == "http.response.body" and self.response_started and not self.response_complete:
             self._send_body(message.get("body", b""), more=message.get("more_body", False))
         elif message["type"] == "http.response.start" and not self.response_started:
@@ -52,7 +83,7 @@ class Cycle(RequestResponseCycle):
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
         head = b"".join(lines)
-        if not head.count(b"\n") == head.count(b"\r") == len(lines) or b"\0" in head:
+        if not head.count(b"\n") == head.count(b"\r") == len(lines) or head.find(b"\0") >= 0:
             raise RuntimeError("A header of the answer has a line end or a NUL in it.")
         return head + b"\r\n"
 
@@ -61,6 +92,7 @@ class Cycle(RequestResponseCycle):
             framed = b""
             self.expected_content_length = 0
         elif self.chunked_encoding:
+            self.is_mid_stream = more
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more:
                 framed += b"0\r\n\r\n"
@@ -85,3 +117,41 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+class Refusal(NamedTuple):
+    """What is answered in place of serving a request."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes
+
+
+TurnAway = Callable[[str, bytes, RawHeaders], Refusal | None]
+"""Given method, path as sent and headers, returns what to answer at once; None to serve the request as usual."""
+
+
+class Refusals:
+    """Answers requests that are not served, so many in a turn of the loop.
+
+    Clients that are refused and ask again at once would else keep the loop refusing, and nothing else was done.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[tuple[Cycle, Refusal]] = deque()
+
+    def add(self, cycle: Cycle, refusal: Refusal) -> None:
+        """Answer a request so, in its turn."""
+        if not self._waiting:
+            self._loop.call_soon(self._next_turn)
+        self._waiting.append((cycle, refusal))
+
+    def _next_turn(self) -> None:
+        for _ in range(min(len(self._waiting), REFUSALS_PER_TURN)):
+            cycle, refusal = self._waiting.popleft()
+            # Of pipelined requests only the last one hears that the client is gone, so the transport is asked.
+            if not cycle.transport.is_closing():
+                cycle.answer(*refusal)
+        if self._waiting:
+            self._loop.call_soon(self._next_turn)

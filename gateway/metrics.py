@@ -115,9 +115,13 @@ class Metrics:
         tokens = "Tokens charged; cached ones are part of the input, reasoning of the output."
         self._tokens = Family("counter", "gateway_tokens", tokens, ("model", "kind"))
         self._cost = Family("counter", "gateway_cost_usd", "US dollars charged.", ("model",), unit=1e-9)
+        factor = "By what our estimates of a model's prompts are multiplied, learned from its provider's figures."
+        self._estimate_factor = Family("max_gauge", "gateway_estimate_factor", factor, ("model",))
         self._client_disconnects = Family(
             "counter", "gateway_client_disconnects", "Clients that left before their answer ended."
         )
+        self._waiting = Family("sum_gauge", "gateway_calls_waiting", "Calls that came and are not admitted yet.")
+        self._turned_away = Family("counter", "gateway_calls_turned_away", "Calls refused because too many waited.")
         self._auth_failures = Family("counter", "gateway_auth_failures", "Requests without a valid key.")
         self._upstream_connections = Family(
             "sum_gauge", "gateway_upstream_connections", "Connections to the provider in use.", ("upstream",)
@@ -126,6 +130,9 @@ class Metrics:
         self._draining = Family("max_gauge", "gateway_draining", "1 from the stop signal on.")
 
     def _declare_ledger_families(self) -> None:
+        self._notices = Family(
+            "counter", "gateway_notices", "Alerts that were sent, or given up.", ("channel", "outcome")
+        )
         self._reserve = Family(
             "histogram", "gateway_reserve_seconds", "A call's wait for its reservation.", bounds=_MOMENTS
         )
@@ -133,10 +140,14 @@ class Metrics:
             "histogram", "gateway_settle_seconds", "A call's wait for its settlement.", bounds=_MOMENTS
         )
         self._holds_open = Family("sum_gauge", "gateway_holds_open", "Calls admitted and not settled.")
+        self._jobs_open = Family("max_gauge", "gateway_jobs_open", "Background responses and batches not charged yet.")
         self._settlements = Family(
             "counter", "gateway_settlements", "Calls settled, by the source of their figures.", ("source", "outcome")
         )
         self._overrun_tokens = Family("counter", "gateway_overrun_tokens", "Tokens charged above what was reserved.")
+        self._overrun_cost = Family(
+            "counter", "gateway_overrun_usd", "US dollars charged to budgets above what was reserved.", unit=1e-9
+        )
         self._spool_records = Family("sum_gauge", "gateway_spool_records", "Settlements that wait for the database.")
         self._batch_size = Family(
             "histogram", "gateway_ledger_batch_size", "Reservations and settlements per commit.", bounds=_BATCH_SIZES
@@ -172,12 +183,16 @@ class Metrics:
         """A call waited so long for the decision on its reservation."""
         self._reserve.observe((), seconds)
 
-    def settled(self, source: str, outcome: str, seconds: float, *, overrun_tokens: int = 0) -> None:
-        """A call's settlement was committed or spooled. `overrun_tokens` is max(0, charged - held)."""
+    def settled(
+        self, source: str, outcome: str, seconds: float, *, overrun_tokens: int = 0, overrun_nano_usd: int = 0
+    ) -> None:
+        """A call's settlement was committed or spooled. The overruns are max(0, charged - held)."""
         self._settlements.add((source, outcome))
         self._settle.observe((), seconds)
         if overrun_tokens > 0:
             self._overrun_tokens.add((), overrun_tokens)
+        if overrun_nano_usd > 0:
+            self._overrun_cost.add((), overrun_nano_usd)
 
     def usage_charged(
         self,
@@ -200,6 +215,12 @@ class Metrics:
             add((model, "reasoning"), reasoning_tokens)
         self._cost.add((model,), cost_nano_usd)
 
+    def estimates_calibrated(self, model: str, thousandths: int) -> None:
+        """Estimates of this model's prompts are multiplied by so many thousandths from now on."""
+        label = model if model in self._seen_models else self._model_label(model)
+        if label != OTHER:
+            self._estimate_factor.set((label,), thousandths / 1_000)
+
     def ledger_batch(self, size: int, seconds: float) -> None:
         """One ledger transaction carried `size` reservations and settlements; its time is in theirs."""
         del seconds
@@ -213,9 +234,22 @@ class Metrics:
         """A ledger transaction is run again because of `cause`: busy, deadlock, connection, item."""
         self._ledger_retries.add((cause,))
 
+    def notice_ended(self, channel: str, *, sent: bool) -> None:
+        """An alert was sent, or given up after many tries."""
+        self._notices.add((channel, "sent" if sent else "given_up"))
+
     def holds_are_open(self, count: int) -> None:
         """So many calls of this process are admitted and not settled."""
         self._holds_open.set((), count)
+
+    def calls_wait(self, count: int, turned_away: int) -> None:
+        """So many calls of this process wait to be admitted; so many were refused since its start, as too many did."""
+        self._waiting.set((), count)
+        self._turned_away.set((), turned_away)
+
+    def jobs_are_open(self, count: int) -> None:
+        """So many background responses and batches, of all processes, go on at their providers."""
+        self._jobs_open.set((), count)
 
     def upstream_connections_are(self, upstream: str, count: int) -> None:
         """So many connections to `upstream` are in use."""

@@ -24,7 +24,7 @@ from gateway.sources import Clock, new_request_id
 RawHeaders = list[tuple[bytes, bytes]]
 
 EXPOSED_HEADERS = (
-    b"x-request-id, retry-after, retry-after-ms, x-should-retry, x-gateway-cost-usd, "
+    b"x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, x-gateway-cost-usd, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
@@ -170,7 +170,8 @@ class Edge:
         state["request_id"] = request_id
         state["client_request_id"] = client_id
         state["log"] = {}
-        headers = [(b"x-request-id", request_id.encode())]
+        # The second is where Anthropic's SDKs look for it.
+        headers = [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode())]
         if origin is not None:
             headers += self._cors.headers(scope["path"], origin)
         answer = Answer(send, headers)

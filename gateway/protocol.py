@@ -18,7 +18,7 @@ import fcntl
 import ipaddress
 import struct
 import termios
-from asyncio import AbstractEventLoop, Event, Transport
+from asyncio import AbstractEventLoop, Event, Future, Transport
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,7 +35,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.core.extensions import DISCONNECT
-from gateway.cycle import Cycle
+from gateway.cycle import Cycle, Refusals, TurnAway
 from gateway.sources import new_request_id
 
 _RARE_HEADERS = frozenset((b"expect", b"transfer-encoding"))
@@ -65,13 +65,23 @@ class ConnectionBounds:
 class Guard:
     """What the connections of one process share: bounds, a coarse clock, the count per address."""
 
-    def __init__(self, bounds: ConnectionBounds, trusted_proxies: tuple[str, ...], loop: AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        bounds: ConnectionBounds,
+        trusted_proxies: tuple[str, ...],
+        loop: AbstractEventLoop,
+        turn_away: TurnAway = lambda method, path, headers: None,
+    ) -> None:
         self.bounds = bounds
+        self.turn_away = turn_away
         self.draining = False
         self.now = loop.time()  # as of the last sweep: a deadline may come so much later
         self._loop = loop
         self._trusted = [ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies]
         self._connections: Counter[str] = Counter()
+        self.refusals = Refusals(loop)
+        self.sent: Future[None] = loop.create_future()
+        self.sent.set_result(None)
 
     def admit(self, address: str) -> bool:
         """Count one more connection of `address`; False where that is one too many."""
@@ -139,6 +149,11 @@ class GuardedProtocol(HttpToolsProtocol):
         if callback is not None and self._gone:
             callback()
 
+    def hang_up(self) -> None:
+        """Close before the answer is complete: the client sees that it is not whole."""
+        self.cycle.disconnected = True  # that it is not complete is no news
+        self.transport.close()
+
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.deadline = self.guard.now + self.guard.bounds.header_seconds
@@ -195,7 +210,7 @@ class GuardedProtocol(HttpToolsProtocol):
         bounds = self.guard.bounds
         if len(self.headers) > bounds.max_headers or self._has_oversized_headers():
             raise _Refusal(431)
-        if not self.url.startswith(b"/") or b"#" in self.url:
+        if not self.url.startswith(b"/") or self.url.find(b"#") >= 0:  # `in` on bytes first raises an error of its own
             raise _Refusal(400)
         self._begin_cycle()
         self._in_headers = False
@@ -210,7 +225,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.scope["method"] = self.parser.get_method().decode("ascii")
         self.scope["http_version"] = version = self.parser.get_http_version()
         self.scope["raw_path"] = raw_path
-        self.scope["path"] = unquote(raw_path.decode("ascii")) if b"%" in raw_path else raw_path.decode("ascii")
+        self.scope["path"] = unquote(path) if "%" in (path := raw_path.decode("ascii")) else path
         self.scope["query_string"] = url.query or b""
         # What the endpoint watches its client by.
         self.scope["extensions"] = cast(dict[str, dict[object, object]], {DISCONNECT: self})
@@ -228,8 +243,13 @@ class GuardedProtocol(HttpToolsProtocol):
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
+        self.cycle.sent = self.guard.sent
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            refusal = self.guard.turn_away(self.scope["method"], raw_path, self.headers)
+            if refusal is None or self.flow.write_paused:  # only the application waits for a client that does not read
+                self._start_asgi_task(self.cycle, self.app)
+            else:
+                self.guard.refusals.add(self.cycle, refusal)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))

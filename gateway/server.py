@@ -32,6 +32,7 @@ from uvicorn.lifespan.on import LifespanOn
 from uvicorn.loops.auto import auto_loop_factory
 from uvicorn.server import ServerState
 
+from gateway.cycle import RawHeaders, Refusal
 from gateway.protocol import ConnectionBounds, Guard, GuardedProtocol
 from gateway.supervisor import DRAIN, HURRY, READY, RELOAD, Supervisor
 
@@ -49,6 +50,9 @@ class Application(Protocol):
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request, or the lifespan."""
+
+    def turn_away(self, method: str, path: bytes, headers: RawHeaders) -> Refusal | None:
+        """Return what to answer in place of serving a request, None to serve it. Asked for each, so next to free."""
 
     def on_drain(self) -> None:
         """The process is asked to stop: not ready from now on, though requests are still served."""
@@ -170,7 +174,7 @@ class Server:
         self, config: uvicorn.Config, lifespan: LifespanOn, listener: socket.socket, app: Application
     ) -> None:
         loop = asyncio.get_running_loop()
-        guard = Guard(self._settings.bounds, self._settings.trusted_proxies, loop)
+        guard = Guard(self._settings.bounds, self._settings.trusted_proxies, loop, app.turn_away)
         async with self._swept(guard):
             server = await loop.create_server(
                 lambda: GuardedProtocol(guard, config, self._state, lifespan.state, loop),

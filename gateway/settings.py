@@ -5,6 +5,7 @@ come from the environment or from files that are named, never from the TOML itse
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,15 @@ import msgspec
 
 from gateway.core.prices import override_price
 from gateway.core.upstreams import Upstream
+from gateway.couriers.destinations import (
+    MailServer,
+    email_address,
+    email_addresses,
+    mail_server,
+    percents,
+    signing_secret,
+    webhook_url,
+)
 
 MIN_ADMIN_KEY_LENGTH = 32
 MEBIBYTE = 1_048_576
@@ -41,22 +51,36 @@ class Settings:
     log_level: str = "info"
     cors_origins: tuple[str, ...] = ("*",)
     trusted_proxies: tuple[str, ...] = ()
+    retention_days: int = 90
     max_body_bytes: int = 64 * MEBIBYTE
+    max_form_bytes: int = 32 * MEBIBYTE
     max_bodies_bytes: int = 512 * MEBIBYTE
+    max_waiting: int = 2_000
+    database_wait_seconds: float = 4.5
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     disconnect_drain_seconds: float = 60.0
+    job_seconds: float = 86_400.0
     drain_delay_seconds: float = 5.0
     drain_timeout_seconds: float = 600.0
     tls_certificate_file: str | None = None
     tls_key_file: str | None = None
     metrics_folder: Path | None = None
+    smtp_server: MailServer | None = None
+    smtp_from: str = ""
+    alert_recipients: tuple[str, ...] = ()
+    budget_percents: tuple[int, ...] = (80, 100)
+    webhook_url: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
+    webhook_private: bool = False
+    alert_seconds: float = 10.0
     catalog: "CatalogSettings" = field(default_factory=lambda: CatalogSettings())
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Return the texts that must never reach a log."""
         keys = [upstream.api_key for upstream in self.catalog.upstreams]
-        return tuple(text for text in (*keys, self.admin_key) if text)
+        mail = self.smtp_server.password if self.smtp_server is not None else None
+        return tuple(text for text in (*keys, self.admin_key, mail, self.webhook_secret) if text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +145,15 @@ def _admin_key(text: str) -> str:
     return text
 
 
-def _database_url(text: str) -> str:
+def database_url(text: str) -> str:
+    """Return the text if it is the URL of a database. Raises ValueError."""
     if not text.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
         raise ValueError("must begin with sqlite+aiosqlite:/// or postgresql+asyncpg://")
     return text
 
 
 VARIABLES = (
-    Variable("GATEWAY_DATABASE_URL", "database_url", _database_url, "SQLite in the data folder",
+    Variable("GATEWAY_DATABASE_URL", "database_url", database_url, "SQLite in the data folder",
              "`sqlite+aiosqlite:///...` for one process, `postgresql+asyncpg://...` for more"),
     Variable("GATEWAY_DATA_DIR", "data_folder", Path, "data", "folder of the SQLite file and the spool"),
     Variable("GATEWAY_HOST", "host", str, "127.0.0.1", "address to listen on"),
@@ -138,24 +163,47 @@ VARIABLES = (
              "32 or more characters; becomes the first owner key of a database that has none"),
     Variable("GATEWAY_CONFIG", "config_file", Path, "none", "the TOML file of upstreams, models and prices"),
     Variable("GATEWAY_MIGRATE", "migrates_at_start", _switch, "on", "`off`: `serve` does not apply migrations"),
+    Variable("GATEWAY_RETENTION_DAYS", "retention_days", _whole(0, 36_500), "90",
+             "days for which single calls are kept, 0 for ever; their sums by hour and day always are"),
     Variable("GATEWAY_LOG_LEVEL", "log_level", _choice("debug", "info", "warning", "error"), "info", "least level"),
     Variable("GATEWAY_CORS_ORIGINS", "cors_origins", _list, "*", "web pages that may call, comma-separated"),
-    Variable("GATEWAY_TRUSTED_PROXIES", "trusted_proxies", _list, "none",
-             "addresses or networks whose X-Forwarded-For is believed"),
+    Variable("GATEWAY_TRUSTED_PROXIES", "trusted_proxies", _list, "none", "whose X-Forwarded-For is believed"),
     Variable("GATEWAY_MAX_BODY_MIB", "max_body_bytes", _whole(1, 1_024, MEBIBYTE), "64", "largest request body"),
+    Variable("GATEWAY_MAX_FORM_MIB", "max_form_bytes", _whole(1, 1_024, MEBIBYTE), "32", "largest form with files"),
     Variable("GATEWAY_MAX_BODIES_MIB", "max_bodies_bytes", _whole(1, 65_536, MEBIBYTE), "512",
              "request bodies in memory at once"),
+    Variable("GATEWAY_MAX_WAITING", "max_waiting", _whole(1, 100_000), "2000",
+             "calls of a process that wait to be admitted; more are refused with 503"),
+    Variable("GATEWAY_DATABASE_WAIT_SECONDS", "database_wait_seconds", _seconds, "4.5",
+             "how long a call waits for a slow database, half of it for its key, before it is refused with 503"),
     Variable("GATEWAY_ON_DISCONNECT", "on_disconnect", _choice("cancel", "drain"), "cancel",
              "when a client leaves: close the provider's connection, or read on for the exact figure"),
     Variable("GATEWAY_DISCONNECT_DRAIN_SECONDS", "disconnect_drain_seconds", _seconds, "60",
              "how long to read on; reasoning models always are"),
+    Variable("GATEWAY_JOB_HOURS", "job_seconds", _whole(1, 720, 3_600), "24",
+             "how long a background response may take, and a batch beyond its day, before it is cancelled and charged "
+             "by what is known"),
     Variable("GATEWAY_DRAIN_DELAY_SECONDS", "drain_delay_seconds", _seconds, "5",
              "how long requests are still accepted after SIGTERM"),
     Variable("GATEWAY_DRAIN_TIMEOUT_SECONDS", "drain_timeout_seconds", _seconds, "600",
              "how long running calls may take to end after that"),
     Variable("GATEWAY_TLS_CERTIFICATE_FILE", "tls_certificate_file", str, "none", "PEM file, to serve HTTPS itself"),
     Variable("GATEWAY_TLS_KEY_FILE", "tls_key_file", str, "none", "the certificate's private key"),
+    Variable("GATEWAY_SMTP_URL", "smtp_server", mail_server, "none",
+             "where alerts are mailed: `smtp://user:password@host:587`, or `smtps://` for TLS from the start"),
+    Variable("GATEWAY_SMTP_FROM", "smtp_from", email_address, "none", "the address that alerts come from"),
+    Variable("GATEWAY_ALERT_RECIPIENTS", "alert_recipients", email_addresses, "none",
+             "who is mailed when a part of a budget is used, comma-separated"),
+    Variable("GATEWAY_BUDGET_PERCENTS", "budget_percents", percents, "80,100",
+             "the parts of a budget that are told of, `none` for none"),
+    Variable("GATEWAY_WEBHOOK_URL", "webhook_url", webhook_url, "none", "where alerts are posted, signed"),
+    Variable("GATEWAY_WEBHOOK_SECRET", "webhook_secret", signing_secret, "none",
+             "what they are signed with: 16 or more characters, or `whsec_` and base64"),
+    Variable("GATEWAY_WEBHOOK_PRIVATE", "webhook_private", _switch, "off",
+             "`on`: that URL may be `http://` and on a private network"),
+    Variable("GATEWAY_ALERT_SECONDS", "alert_seconds", _whole(1, 3_600), "10", "how often thresholds are looked at"),
 )  # fmt: skip
+_API_VERSION = re.compile(r"[A-Za-z0-9.-]{1,32}")
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Set by the supervisor of several workers for its children."""
 
@@ -168,10 +216,13 @@ class UpstreamTable(msgspec.Struct, forbid_unknown_fields=True):
     base_url: str
     api_key_env: str | None = None
     api_key_file: str | None = None
-    models: tuple[str, ...] = ("*",)
+    models: tuple[str, ...] | None = None
+    deployments: dict[str, str] = {}
+    api_version: str | None = None
     proxy_url: str | None = None
     ca_file: str | None = None
     stream_usage: bool = True
+    objects: bool = True
     first_byte_seconds: float = 600
     idle_seconds: float = 300
     connect_seconds: float = 5
@@ -201,7 +252,22 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     settings = Settings(catalog=load_catalog(environment), **values)  # type: ignore[arg-type] # each parsed above
     if settings.workers > 1 and settings.database_url.startswith("sqlite"):
         raise SettingsError("Several workers need PostgreSQL: SQLite serves one process. Set GATEWAY_DATABASE_URL.")
+    _check_alerts(settings)
     return settings
+
+
+def _check_alerts(settings: Settings) -> None:
+    """Raises SettingsError for half of what a way to tell people needs."""
+    if settings.smtp_server is not None and not settings.smtp_from:
+        raise SettingsError("GATEWAY_SMTP_URL needs GATEWAY_SMTP_FROM, the address that alerts come from.")
+    if settings.alert_recipients and settings.smtp_server is None:
+        raise SettingsError("GATEWAY_ALERT_RECIPIENTS needs GATEWAY_SMTP_URL, the server to mail them through.")
+    if settings.webhook_url is None:
+        return
+    if settings.webhook_secret is None:
+        raise SettingsError("GATEWAY_WEBHOOK_URL needs GATEWAY_WEBHOOK_SECRET, to sign what is posted there.")
+    if settings.webhook_url.startswith("http:") and not settings.webhook_private:
+        raise SettingsError("GATEWAY_WEBHOOK_URL must be https://, unless GATEWAY_WEBHOOK_PRIVATE is on.")
 
 
 def load_catalog(environment: Mapping[str, str]) -> CatalogSettings:
@@ -266,20 +332,35 @@ def _upstream(table: UpstreamTable, environment: Mapping[str, str]) -> Upstream:
         raise SettingsError(
             f"Upstream `{table.name}`: base_url must be http:// or https:// without user, query or fragment."
         )
+    _check_azure(table)
     return Upstream(
         name=table.name,
         provider=table.provider,
         base_url=table.base_url.rstrip("/"),
         api_key=_api_key(table, environment),
-        models=table.models,
+        models=table.models or tuple(table.deployments) or ("*",),
         proxy_url=table.proxy_url or None,
         ca_file=table.ca_file or None,
         stream_usage=table.stream_usage,
+        objects=table.objects,
+        deployments=tuple(table.deployments.items()),
+        api_version=table.api_version,
         first_byte_seconds=table.first_byte_seconds,
         idle_seconds=table.idle_seconds,
         connect_seconds=table.connect_seconds,
         max_connections=table.max_connections,
     )
+
+
+def _check_azure(table: UpstreamTable) -> None:
+    """Raise SettingsError where it is not clear how Azure's API is to be called."""
+    version = table.api_version
+    if version is not None and (table.provider != "azure" or _API_VERSION.fullmatch(version) is None):
+        raise SettingsError(f"Upstream `{table.name}`: api_version is for azure, such as 2024-10-21 or preview.")
+    if table.provider == "azure" and version is None and not table.base_url.rstrip("/").endswith("/v1"):
+        raise SettingsError(
+            f"Upstream `{table.name}`: Azure needs an api_version, or a base_url that ends with /openai/v1."
+        )
 
 
 def _api_key(table: UpstreamTable, environment: Mapping[str, str]) -> str:

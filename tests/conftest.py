@@ -17,6 +17,17 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"uvloop": uvloop.new_event_loop}
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what has nothing to run on here: no PostgreSQL answers, no recordings lie beside the checkout."""
+    empty = [item for item in items if isinstance(item, pytest.Function) and _has_no_parameters(item)]
+    config.hook.pytest_deselected(items=empty)
+    items[:] = [item for item in items if item not in empty]
+
+
+def _has_no_parameters(item: pytest.Function) -> bool:
+    return any("empty parameter set" in mark.kwargs.get("reason", "") for mark in item.iter_markers("skip"))
+
+
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
     """The scripted provider, see tests/provider.py."""
@@ -35,6 +46,13 @@ def database_template(request: pytest.FixtureRequest, tmp_path_factory: pytest.T
 async def database_url(database_template: str, tmp_path: Path) -> AsyncIterator[str]:
     """The URL of a migrated, empty database of the test's own: SQLite, and PostgreSQL too when one answers."""
     async with databases.emptied(database_template, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(params=databases.kinds())
+def blank_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of each kind that has no schema, for tests that change what there is."""
+    with databases.blank(request.param, tmp_path, "blank") as url:
         yield url
 
 

@@ -15,15 +15,18 @@ from sqlalchemy import delete, make_url
 
 from gateway.store.metadata import metadata
 from gateway.store.migrate import upgrade
+from gateway.store.schema import compatibility
+from tests.patience import PATIENCE_SECONDS
 
 POSTGRES_URL = os.environ.get("GATEWAY_TEST_POSTGRES_URL") or "postgresql+asyncpg://postgres@127.0.0.1:5432/postgres"
-CONNECT_SECONDS = 5
 # A process that a test left behind must neither lock nor write.
 EMPTY = "; ".join(
     (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        *(str(delete(table)) for table in reversed(metadata.sorted_tables)),
+        # The audit log lets nothing be deleted.
+        "SET session_replication_role = replica",
+        *(str(delete(table)) for table in reversed(metadata.sorted_tables) if table is not compatibility),
         "INSERT INTO revision (id, value) VALUES (1, 1)",
     )
 )
@@ -41,19 +44,23 @@ def kinds() -> tuple[str, ...]:
 @contextmanager
 def template(kind: str, folder: Path) -> Iterator[str]:
     """Migrate a database to copy from; give its URL."""
+    with blank(kind, folder, "template") as url:
+        asyncio.run(upgrade(url))
+        yield url
+
+
+@contextmanager
+def blank(kind: str, folder: Path, name: str) -> Iterator[str]:
+    """Make a database without a schema, for this run alone; give its URL."""
     if kind == "sqlite":
-        url = f"sqlite+aiosqlite:///{folder / 'template.sqlite'}"
-        asyncio.run(upgrade(url))
-        yield url
+        yield f"sqlite+aiosqlite:///{folder / name}.sqlite"
         return
-    name = f"gateway_test_{os.getpid()}"
-    asyncio.run(_execute(f'CREATE DATABASE "{name}"'))
+    own_name = f"gateway_test_{os.getpid()}_{name}"
+    asyncio.run(_execute(f'CREATE DATABASE "{own_name}"'))
     try:
-        url = _with_name(name)
-        asyncio.run(upgrade(url))
-        yield url
+        yield _with_name(own_name)
     finally:
-        asyncio.run(_execute(f'DROP DATABASE "{name}" WITH (FORCE)'))
+        asyncio.run(_execute(f'DROP DATABASE "{own_name}" WITH (FORCE)'))
 
 
 @asynccontextmanager
@@ -78,7 +85,7 @@ def _with_name(name: str) -> str:
 
 async def _execute(statement: str, url: str = POSTGRES_URL) -> None:
     dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+    connection = await asyncpg.connect(dsn, timeout=PATIENCE_SECONDS)
     try:
         await connection.execute(statement)
     finally:

@@ -18,13 +18,16 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import httpx
+from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
+from openai.resources.admin.organization import AsyncOrganization
 from sqlalchemy import Connection, func, select
 
 from gateway.app import Gateway
 from gateway.core.keys import NewKey, make_key
 from gateway.core.limits import Interval, Limit, Metric, Scope
 from gateway.core.upstreams import Upstream
+from gateway.protocol import ConnectionBounds
 from gateway.server import Server, ServerSettings, bind
 from gateway.settings import CatalogSettings, Settings
 from gateway.store import admin_api_keys, api_keys, limit_opening, projects, users
@@ -34,9 +37,9 @@ from gateway.store.engine import Database
 from gateway.store.holds import hold, hold_item
 from gateway.store.limits import ORGANIZATION_ID, counter
 from gateway.store.usage import usage
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Provider
 
-PATIENCE_SECONDS = 10
 LOOK_SECONDS = 0.01
 PROVIDER_KEY = "sk-provider-0123456789abcdef"
 CREATED_AT = 1_700_000_000
@@ -76,14 +79,14 @@ class RunningGateway:
         """Make a project, a user and a key with these limits on `scope`; return the key's text."""
         number = next(self._numbers)
         secret = make_key(f"{number:010d}", f"{number:032d}")
-        await self.change(lambda connection: _make_key(connection, number, secret, models, limits, scope, expires_at))
+        await self.change(lambda connection: issue(connection, number, secret, limits, scope, models, expires_at))
         return secret.text
 
-    async def admin_key(self) -> str:
-        """Make an owner's admin key; return its text."""
+    async def admin_key(self, role: str = "owner") -> str:
+        """Make an admin key; return its text."""
         number = next(self._numbers)
         secret = make_key(f"{number:010d}", f"{number:032d}", admin=True)
-        made = AdminApiKey(f"admkey_{number}", "Owner", "owner", "sk-gw-admin-...", CREATED_AT, None)
+        made = AdminApiKey(f"admkey_{number}", role.title(), role, "sk-gw-admin-...", CREATED_AT, None)
         await self.change(lambda connection: admin_api_keys.create(connection, made, secret.digest))
         return secret.text
 
@@ -96,6 +99,24 @@ class RunningGateway:
         client = AsyncOpenAI(api_key=key, base_url=f"{self.url}{prefix}/v1", max_retries=0, timeout=PATIENCE_SECONDS)
         self.stack.push_async_callback(client.close)
         return client
+
+    def anthropic(self, key: str, prefix: str = "/claude") -> AsyncAnthropic:
+        """Anthropic's client with this key, without retries; closed with the gateway."""
+        client = AsyncAnthropic(
+            api_key=key, base_url=f"{self.url}{prefix}", max_retries=0, timeout=PATIENCE_SECONDS,
+            _strict_response_validation=True,
+        )  # fmt: skip
+        self.stack.push_async_callback(client.close)
+        return client
+
+    def admin(self, key: str) -> AsyncOrganization:
+        """OpenAI's administration with this admin key; it fails on an answer that is not as its types say."""
+        client = AsyncOpenAI(
+            api_key="unused", admin_api_key=key, base_url=f"{self.url}/v1", max_retries=0,
+            timeout=PATIENCE_SECONDS, _strict_response_validation=True,
+        )  # fmt: skip
+        self.stack.push_async_callback(client.close)
+        return client.admin.organization
 
     async def post(self, key: str, path: str, body: Any, **headers: str) -> httpx.Response:
         """Send a body, JSON unless it is bytes already, as it is."""
@@ -124,9 +145,9 @@ class RunningGateway:
     async def audit(self) -> None:
         """Fail unless nothing is held any more and every counter's `held` is the sum of its items: 0."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while await self.database.read(_open_holds):  # noqa: ASYNC110 - the database tells nobody
+            while (seen := await self.database.read(_held))[0]:  # noqa: ASYNC110 - the database tells nobody
                 await asyncio.sleep(LOOK_SECONDS)
-        held, items = await self.database.read(_held)
+        _, held, items = seen
         assert held == items == 0, f"{held} held by counters, {items} by items"
 
 
@@ -145,9 +166,13 @@ async def running_gateway(
     database_url: str, provider: Provider, folder: Path, *, upstream: Callable[[Upstream], Upstream] = replace,
     **settings: Any,
 ) -> AsyncIterator[RunningGateway]:  # fmt: skip
-    """Serve a gateway on a migrated database. `upstream` changes the one upstream, `settings` override any others."""
+    """Serve a gateway on a migrated database. `upstream` changes the one upstream, `settings` override any others.
+
+    Unless a test is about that, a database that is slow because the machine is refuses nobody.
+    """
     chosen = settings.pop("catalog", CatalogSettings())
-    main = upstream(Upstream("main", "openai", provider.base_url, PROVIDER_KEY))
+    settings.setdefault("database_wait_seconds", 2.0 * PATIENCE_SECONDS)
+    main = upstream(Upstream("main", "openai", provider.base_url, PROVIDER_KEY, connect_seconds=PATIENCE_SECONDS))
     catalog = replace(chosen, upstreams=(main, *chosen.upstreams))
     made = Settings(database_url, folder, port=0, migrates_at_start=False, catalog=catalog, **settings)
     async with AsyncExitStack() as stack:
@@ -163,7 +188,10 @@ async def running_gateway(
 
 @asynccontextmanager
 async def _served(app: Gateway) -> AsyncIterator[tuple[Server, int]]:
-    settings = ServerSettings(port=0, sweep_seconds=0.02, drain_delay_seconds=0.0, drain_timeout_seconds=5.0)
+    settings = ServerSettings(
+        port=0, bounds=ConnectionBounds(header_seconds=PATIENCE_SECONDS), sweep_seconds=0.02, drain_delay_seconds=0.0,
+        drain_timeout_seconds=5.0,
+    )  # fmt: skip
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     server = Server(lambda: app, settings, lambda _host, bound: port.set_result(bound))
     with bind(settings) as listener:
@@ -184,15 +212,16 @@ def _restore_logging(handlers: list[logging.Handler], level: int) -> None:
     root.setLevel(level)
 
 
-def _make_key(
+def issue(
     connection: Connection,
     number: int,
     secret: NewKey,
-    models: Sequence[str] | None,
-    limits: Sequence[LimitSpec],
-    scope: Scope,
-    expires_at: int | None,
+    limits: Sequence[LimitSpec] = (),
+    scope: Scope = Scope.API_KEY,
+    models: Sequence[str] | None = None,
+    expires_at: int | None = None,
 ) -> None:
+    """Make the project, the user and the key of that number, and these limits on one of them or the organization."""
     project, user, key = f"proj_{number}", f"user_{number}", f"key_{number}"
     projects.create(connection, project, f"Project {number}", CREATED_AT)
     users.create(connection, user, f"person{number}@example.com", f"Person {number}", "reader", CREATED_AT)
@@ -210,11 +239,10 @@ def _usage(connection: Connection) -> list[UsageRow]:
     return [UsageRow(**row) for row in rows]
 
 
-def _open_holds(connection: Connection) -> int:
-    return connection.execute(select(func.count()).select_from(hold)).scalar_one()
-
-
-def _held(connection: Connection) -> tuple[int, int]:
-    held = connection.execute(select(func.coalesce(func.sum(counter.c.held), 0))).scalar_one()
-    items = connection.execute(select(func.coalesce(func.sum(hold_item.c.amount), 0))).scalar_one()
-    return int(held), int(items)
+def _held(connection: Connection) -> tuple[int, int, int]:
+    """Return the open holds, what counters hold and what items hold: of one moment, so in one statement."""
+    holds = select(func.count()).select_from(hold).scalar_subquery()
+    held = select(func.coalesce(func.sum(counter.c.held), 0)).scalar_subquery()
+    items = select(func.coalesce(func.sum(hold_item.c.amount), 0)).scalar_subquery()
+    seen = connection.execute(select(holds, held, items)).one()
+    return int(seen[0]), int(seen[1]), int(seen[2])

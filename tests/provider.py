@@ -174,6 +174,11 @@ class Provider:
         assert not self._unexpected, f"unexpected calls: {[(r.method, r.path) for r in self._unexpected]}"
         assert not self._scripts, f"{len(self._scripts)} scripted answers were never asked for"
 
+    def refuse_connections(self) -> None:
+        """Take no new connection; those that are open go on."""
+        assert self._server is not None
+        self._server.close()
+
     def script_for(self, request: Request) -> Script:
         """Note the call and choose its answer."""
         self.requests.append(request)
@@ -273,7 +278,8 @@ class _Connection(asyncio.Protocol):
         match step:
             case bytes():
                 await self._writable.wait()
-                self._transport.write(step)
+                if not self._transport.is_closing():
+                    self._transport.write(step)
             case asyncio.Event():
                 await step.wait()
             case Cut.CLOSE:
@@ -281,6 +287,8 @@ class _Connection(asyncio.Protocol):
             case Cut.HANG:
                 await self._gone.wait()
             case Cut.RESET:
+                while self._transport.get_write_buffer_size() and not self._gone.is_set():  # noqa: ASYNC110 - as below
+                    await asyncio.sleep(0)  # what comes before the reset is sent before it; nobody tells when it was
                 peer = self._transport.get_extra_info("socket")
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self._transport.abort()

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.cycle import RawHeaders, Refusal
 from gateway.protocol import ConnectionBounds
 from gateway.server import Server, ServerSettings, bind
+from tests.patience import PATIENCE_SECONDS
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-PATIENCE_SECONDS = 10  # how long a test waits for what must come
 
 
 async def say_hello(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -30,6 +30,9 @@ class ServedApp:
         self.ending = asyncio.Event()
         self.endpoint = endpoint
         self._starts = starts
+
+    def turn_away(self, method: str, path: bytes, headers: RawHeaders) -> Refusal | None:
+        return Refusal(503, [(b"retry-after", b"1")], b"too many") if path == b"/crowded" else None
 
     def on_drain(self) -> None:
         self.told.append("drain")
@@ -79,14 +82,23 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    app: ServedApp, bounds: ConnectionBounds | None = None, *, trusted_proxies: tuple[str, ...] = (), **drain: float
+    app: ServedApp,
+    bounds: ConnectionBounds | None = None,
+    *,
+    trusted_proxies: tuple[str, ...] = (),
+    certificate: str | None = None,
+    **drain: float,
 ) -> AsyncIterator[Running]:
-    """Serve `app` on a free port, deadlines kept to 20 ms; `drain` overrides the times of the end."""
+    """Serve `app` on a free port, deadlines kept to 20 ms; `drain` overrides the times of the end.
+
+    `certificate` is a PEM file with its key, to serve HTTPS.
+    """
     times = {"drain_delay_seconds": 0.0, "drain_timeout_seconds": 5.0, "end_seconds": 5.0, **drain}
     settings = ServerSettings(
         port=0,
         bounds=bounds or ConnectionBounds(),
         trusted_proxies=trusted_proxies,
+        ssl_certificate_file=certificate,
         sweep_seconds=0.02,
         drain_delay_seconds=times["drain_delay_seconds"],
         drain_timeout_seconds=times["drain_timeout_seconds"],

@@ -95,6 +95,7 @@ def call(
     operation: str = "chat",
     tier: str = "",
     batch: int = 0,
+    size: str | None = None,
 ) -> Settlement:
     """Return a call of a team's key that was admitted at this Unix second."""
     number = key.removeprefix("key_")
@@ -110,6 +111,7 @@ def call(
         status=200 if figures.succeeded else 500,
         service_tier=tier,
         batch=batch,
+        image_size=size,
     )
 
 

@@ -18,7 +18,7 @@ from gateway import cli, routes
 from gateway.admin.table import ROUTES as ADMIN_ROUTES
 from gateway.cli.quickstart import PROVIDER_VARIABLES
 from gateway.core.limits import Interval, Metric, Scope
-from gateway.core.prices import _OVERRIDE_RATES, override_price
+from gateway.core.prices import _OVERRIDE_FEES, _OVERRIDE_RATES, override_price
 from gateway.me.routes import ANSWERS as OWN_ROUTES
 from gateway.metrics import Metrics
 from gateway.settings import IGNORED, VARIABLES, ConfigFile, UpstreamTable
@@ -64,7 +64,7 @@ def test_provider_variable_is_told() -> None:
 
 
 def test_toml_key_is_told() -> None:
-    keys = {*ConfigFile.__struct_fields__, *UpstreamTable.__struct_fields__, *_OVERRIDE_RATES}
+    keys = {*ConfigFile.__struct_fields__, *UpstreamTable.__struct_fields__, *_OVERRIDE_RATES, *_OVERRIDE_FEES}
     assert untold(keys, TEXT["docs/configuration.md"]) == []
 
 
@@ -204,12 +204,14 @@ def test_pasted_command_is_understood(page: str, arguments: str) -> None:
 
 def data_plane_urls() -> set[str]:
     """`METHOD path` of what routes.py serves itself, without the prefix that stands for the same."""
-    calls = {(call.method, path) for path, call in routes.CALLS.items()}
+    calls = {(call.method, path) for path, call in [*routes.CALLS.items(), *routes.ANTHROPIC_CALLS.items()]}
     stored = {(call.method, path) for path, call in routes.STORED}
+    calls |= {(call.method, f"/{{version}}/models/{{model}}:{verb}") for (_, verb), call in routes.GEMINI_CALLS.items()}
     # What has no table of its own is written out in routes.py.
     tree = ast.parse((ROOT / "gateway" / "routes.py").read_text(encoding="utf-8"))
     literals = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    paths = {text for text in literals if re.fullmatch(r"(/[\w{}:-]+)+", text)} - set(routes.OPENAI_PREFIXES)
+    paths = {text for text in literals if re.fullmatch(r"(/[\w{}:-]+)+", text)}
+    paths -= {*routes.OPENAI_PREFIXES, *routes.ANTHROPIC_PREFIXES, *routes.PINNED}
     tabled = {path for _, path in calls | stored}
     return {f"{method} {path}" for method, path in calls | stored | {("GET", path) for path in paths - tabled}}
 
@@ -250,3 +252,27 @@ def test_relative_link_leads_somewhere() -> None:
 def test_page_of_docs_is_linked_from_the_readme() -> None:
     linked = {link.partition("#")[0] for link in LINK.findall(TEXT["README.md"])}
     assert sorted(set(TEXT) - linked - {"README.md"}) == []
+
+
+# --- the proof ---
+
+
+def test_promise_names_its_tests_and_they_run_on_both_databases() -> None:
+    proof = TEXT["docs/promise.md"].partition("## The proof")[2]
+    rows = re.findall(r"^\| (?!what)[^|]+ \| (`tests/.*`) \|$", proof, re.MULTILINE)
+    assert len(rows) == 10
+    for row in rows:
+        owners = [found.split("::") for found in re.findall(r"`([^`]+)`", row)]
+        assert any(fixtures_of(ROOT / path, name) & ON_BOTH for path, name in owners), row
+
+
+ON_BOTH = {"database_url", "any_gateway", "site"}
+"""Fixtures whose tests run on SQLite and on PostgreSQL."""
+
+
+def fixtures_of(path: Path, name: str) -> set[str]:
+    """Return what a test takes. Raises StopIteration if there is none of this name."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = next(node for node in tree.body if isinstance(node, functions) and node.name == name)
+    return {argument.arg for argument in found.args.args}

@@ -38,7 +38,7 @@ def test_every_family_is_rendered_before_anything_happened() -> None:
         "tokens_total counter", "cost_usd_total counter", "settlements_total counter", "spool_records gauge",
         "ledger_batch_size histogram", "ledger_retries_total counter",
         "client_disconnects_total counter", "auth_failures_total counter", "upstream_connections gauge",
-        "event_loop_lag_seconds gauge", "draining gauge", "overrun_tokens_total counter",
+        "event_loop_lag_seconds gauge", "draining gauge", "overrun_tokens_total counter", "overrun_usd_total counter",
     ):  # fmt: skip
         assert f"# TYPE gateway_{name}\n" in text
     assert "process_resident_memory_bytes" in text
@@ -83,13 +83,14 @@ def test_usage_is_counted_in_tokens_and_dollars() -> None:
 def test_facts_of_the_ledger_are_counted() -> None:
     metrics = Metrics()
     metrics.settled("reported", "completed", 0.002, overrun_tokens=5)
-    metrics.settled("counted", "client_left", 0.002, overrun_tokens=0)
+    metrics.settled("counted", "client_left", 0.002, overrun_tokens=0, overrun_nano_usd=1_500_000)
     metrics.ledger_batch(3, 0.001)
     metrics.ledger_retried("deadlock")
     metrics.holds_are_open(4)
     metrics.ledger_spooled(2)
     assert figure(metrics, "gateway_settlements_total", source="reported", outcome="completed") == 1
     assert figure(metrics, "gateway_overrun_tokens_total") == 5
+    assert figure(metrics, "gateway_overrun_usd_total") == 0.0015
     assert figure(metrics, "gateway_settle_seconds_count") == 2
     assert figure(metrics, "gateway_ledger_batch_size_sum") == 3
     assert figure(metrics, "gateway_ledger_retries_total", cause="deadlock") == 1
@@ -104,7 +105,11 @@ def test_other_facts_are_counted() -> None:
     metrics.authentication_failed()
     metrics.upstream_connections_are("openai", 7)
     metrics.event_loop_lagged(0.25)
+    metrics.calls_wait(7, 3)
+    metrics.calls_wait(2, 5)
     metrics.draining()
+    assert figure(metrics, "gateway_calls_waiting") == 2
+    assert figure(metrics, "gateway_calls_turned_away_total") == 5
     assert figure(metrics, "gateway_upstream_first_byte_seconds_count", upstream="openai") == 1
     assert figure(metrics, "gateway_refusals_total", reason="budget_exhausted") == 1
     assert figure(metrics, "gateway_client_disconnects_total") == 1

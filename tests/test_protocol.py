@@ -3,12 +3,16 @@
 import asyncio
 import socket
 from contextlib import suppress
+from typing import cast
 
 import pytest
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from gateway.protocol import ConnectionBounds
-from tests.serving import PATIENCE_SECONDS, Connection, ServedApp, running, say_hello
+from gateway.cycle import REFUSALS_PER_TURN, RawHeaders, Refusal
+from gateway.protocol import ConnectionBounds, GuardedProtocol
+from tests.patience import PATIENCE_SECONDS
+from tests.serving import Connection, Running, ServedApp, running, say_hello
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
@@ -39,7 +43,7 @@ async def read_body(receive: Receive) -> tuple[bytes, bool]:
 
 
 async def test_headers_trickled_past_the_deadline_are_answered_408_while_others_are_served() -> None:
-    async with running(ServedApp(), ConnectionBounds(header_seconds=0.3)) as served, served.connected() as slow:
+    async with running(ServedApp(), ConnectionBounds(header_seconds=1.0)) as served, served.connected() as slow:
         trickling = asyncio.create_task(trickle(slow, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 1000))
         for _ in range(20):
             assert b"200 OK" in await served.exchange(GET)
@@ -52,7 +56,7 @@ async def test_connection_that_sends_nothing_is_closed_silently() -> None:
 
 
 async def test_second_requests_headers_have_a_deadline_of_their_own() -> None:
-    async with running(ServedApp(), ConnectionBounds(header_seconds=0.2)) as served, served.connected() as connection:
+    async with running(ServedApp(), ConnectionBounds(header_seconds=1.0)) as served, served.connected() as connection:
         reader, writer = connection
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         await reader.readuntil(b"hello")
@@ -112,6 +116,58 @@ async def test_early_answer_reaches_a_client_that_still_sends_its_body() -> None
         assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 ")
         writer.write(b"x" * 1_000_000 + GET)
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_request_that_is_turned_away_is_answered_in_turn_and_the_connection_goes_on() -> None:
+    """With a body that comes late, and behind and before requests that are served."""
+    async with running(ServedApp()) as served, served.connected() as (reader, writer):
+        writer.write(b"POST /crowded HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        assert (await reader.readuntil(b"too many")).startswith(b"HTTP/1.1 503 ")
+        writer.write(b"{}GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 ")
+        writer.write(b"GET /crowded HTTP/1.1\r\nHost: a\r\n\r\n" * 100 + GET)
+        answers = await reader.read()
+        assert answers.count(b"HTTP/1.1 503 ") + answers.count(b"HTTP/1.1 200 ") == 101
+        assert answers.count(b"HTTP/1.1 503 ") >= 1 and answers.endswith(b"hello")
+
+
+async def test_clients_that_are_gone_when_their_refusal_comes_hold_up_nobody() -> None:
+    """With a second request behind the first one, so that it is the second which hears that they are gone."""
+    gone = 0
+    async with running(ServedApp()) as served:
+        crowd = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(8 * REFUSALS_PER_TURN)]
+        for _, writer in crowd:
+            writer.write(b"GET /crowded HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not gone:
+                await asyncio.sleep(0)
+                for connection in protocols(served):
+                    if connection.pipeline:
+                        connection.transport.abort()
+                        gone += 1
+        for _, writer in crowd:
+            writer.close()
+        for _ in range(3):
+            answer = await served.exchange(GET.replace(b"GET / ", b"GET /crowded "))
+            assert answer.startswith(b"HTTP/1.1 503 ") and answer.endswith(b"too many")
+
+
+async def test_client_that_is_turned_away_and_reads_nothing_is_not_answered_on_and_on() -> None:
+    class Wordy(ServedApp):
+        def turn_away(self, method: str, path: bytes, headers: RawHeaders) -> Refusal | None:
+            return Refusal(503, [], b"x" * 16 * HIGH_WATER_LIMIT) if path == b"/crowded" else None
+
+    async with running(Wordy()) as served, served.connected() as (_, writer):
+        for _ in range(100):
+            writer.write(b"GET /crowded HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b"200 OK" in await served.exchange(GET)
+        unsent = [connection.transport.get_write_buffer_size() for connection in protocols(served)]
+        assert max(unsent) <= 17 * HIGH_WATER_LIMIT
+
+
+def protocols(served: Running) -> list[GuardedProtocol]:
+    """The connections that the server has now."""
+    return [cast(GuardedProtocol, connection) for connection in served.server._state.connections]
 
 
 # --- framing ---

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from starlette.types import Receive, Scope, Send
 
 from gateway.server import EXIT_STARTUP_FAILED, Server, ServerSettings, bind
-from tests.serving import PATIENCE_SECONDS, Running, ServedApp, running, say_hello
+from tests.patience import PATIENCE_SECONDS
+from tests.serving import Running, ServedApp, running, say_hello
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
@@ -35,7 +36,7 @@ async def test_drain_serves_through_its_delay_then_ends_what_runs_then_the_lifes
         await say_hello(scope, receive, send)
 
     app = ServedApp(endpoint)
-    async with running(app, drain_delay_seconds=0.3) as served:
+    async with running(app, drain_delay_seconds=1.0) as served:
         slow = asyncio.create_task(served.exchange(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"))
         await begun.wait()
         served.server.drain()

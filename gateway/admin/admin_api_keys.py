@@ -8,6 +8,7 @@ from gateway.admin.boundary import Access, AdminRequest, AdminRoute, Changed
 from gateway.admin.decoding import Nothing
 from gateway.admin.fields import Id, LifetimeSeconds, Name, PageSize
 from gateway.admin.lists import Deleted, ListOf, listed
+from gateway.core.errors import Forbidden
 from gateway.core.keys import ADMIN_PREFIX, PUBLIC_ID_LENGTH, SECRET_LENGTH, make_key
 from gateway.store import admin_api_keys
 from gateway.store.engine import Connection
@@ -71,6 +72,7 @@ async def create_admin_key(request: AdminRequest[Nothing, NewAdminKey]) -> Creat
     draw, new = request.services.random_base62, request.body
     secret = make_key(draw(PUBLIC_ID_LENGTH), draw(SECRET_LENGTH), admin=True)
     expires_at = None if new.expires_in_seconds is None else request.now + new.expires_in_seconds
+    _check_outlives(request.caller.expires_at, expires_at)
     redacted = f"{ADMIN_PREFIX}{secret.public_id}...{secret.last_four}"
     id = request.new_id("admin_api_key")
     key = admin_api_keys.AdminApiKey(id, new.name, new.role, redacted, request.now, expires_at)
@@ -106,9 +108,21 @@ async def delete_admin_key(request: AdminRequest[Nothing, Nothing]) -> Deleted:
     return Deleted("organization.admin_api_key.deleted", id)
 
 
+def _check_outlives(own: int | None, new: int | None) -> None:
+    """Raises Forbidden for a key that would be valid for longer than the one that makes it."""
+    if own is not None and (new is None or new > own):
+        raise Forbidden(
+            f"This admin API key ends at {own}; it cannot make one that ends later. Send a shorter "
+            "`expires_in_seconds`.",
+            code="insufficient_permissions",
+            param="expires_in_seconds",
+        )
+
+
 def _show(key: admin_api_keys.AdminApiKey) -> AdminKeyObject:
     owner = Owner(key.name, key.role, key.created_at)
-    return AdminKeyObject(key.id, key.name, key.role, key.redacted, key.created_at, key.expires_at, owner)
+    expires_at, used_at = key.expires_at, key.last_used_at
+    return AdminKeyObject(key.id, key.name, key.role, key.redacted, key.created_at, expires_at, owner, used_at)
 
 
 ROUTES = (

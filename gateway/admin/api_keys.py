@@ -127,7 +127,7 @@ async def create_api_key(request: AdminRequest[Nothing, NewApiKey]) -> CreatedAp
         for limit in terms:
             limit_opening.create(connection, limit, request.now)
         shown = [limit_routes.show(standing) for standing in standings.read(connection, terms, request.now)]
-        after = {"api_key": made, "limits": terms}
+        after = msgspec.to_builtins(made) | {"limits": terms}
         return Changed(_reveal(made, secret.text, tuple(shown)), id, after=after, project_id=project_id)
 
     return await request.change("api_key.created", work)
@@ -180,13 +180,14 @@ async def delete_api_key(request: AdminRequest[Nothing, Nothing]) -> Deleted:
 async def rotate_api_key(request: AdminRequest[Nothing, Rotation]) -> CreatedApiKey:
     """Give a key a new text under the same id, limits and usage."""
     project_id, id, grace_seconds = request.path["project_id"], request.path["api_key_id"], request.body.grace_seconds
+    grace = {"grace_seconds": grace_seconds}
     draw = request.services.random_base62
     secret = make_key(draw(PUBLIC_ID_LENGTH), draw(SECRET_LENGTH))
 
     def work(connection: Connection) -> Changed[api_keys.ApiKey]:
         before = api_keys.get(connection, project_id, id)
         after = api_keys.rotate(connection, project_id, id, secret, grace_seconds, request.now)
-        return Changed(after, id, before, {"api_key": after, "grace_seconds": grace_seconds}, project_id)
+        return Changed(after, id, before, msgspec.to_builtins(after) | grace, project_id)
 
     return _reveal(await request.change("api_key.updated", work), secret.text, ())
 
@@ -214,6 +215,7 @@ def _show(key: api_keys.ApiKey) -> ApiKeyObject:
         owner_project_access="active" if key.holder.has_access else "inactive",
         models=key.models,
         disabled=key.disabled,
+        last_used_at=key.last_used_at,
     )
 
 

@@ -1,7 +1,7 @@
 """How usage and costs are paged: by buckets of time, the empty ones too, with the next bucket's start as the cursor."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
@@ -88,11 +88,6 @@ def read_filter(asked: TimeRange, caller: AdminPrincipal | Principal) -> Filter:
         own = frozenset((caller.api_key_id,))
         keys = own if keys is None else keys & own
     return Filter(project_ids=_set(asked.project_ids), user_ids=_set(asked.user_ids), api_key_ids=keys)
-
-
-def with_models(filter: Filter, models: ModelNames, batch: bool | None, operations: frozenset[str]) -> Filter:
-    """Narrow a filter to models, batch or not, and operations."""
-    return replace(filter, models=_set(models), batch=batch, operations=operations)
 
 
 def paged(found: Sequence[Line], query: Query, span: Span, show: Callable[[Line], R]) -> PageOf[R]:

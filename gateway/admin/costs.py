@@ -1,10 +1,11 @@
 """/v1/organization/costs: what was charged, by day. Roles read all, a member's key its own."""
 
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
 
 from gateway.admin.boundary import Access, AdminRequest, AdminRoute
 from gateway.admin.buckets import PageOf, TimeRange, paged, read_filter, read_span
@@ -15,6 +16,13 @@ from gateway.store.reports import Dimension, Group, Line, Query, Sums, Width, to
 
 DEFAULT_DAYS, MOST_DAYS = 7, 180
 _LINE_ITEM = frozenset((Dimension.MODEL, Dimension.OPERATION))
+_DIMENSIONS = frozenset(("project_id", "user_id", "api_key_id"))
+_QUANTITIES = ("input_tokens", "output_tokens", "images", "characters", "audio_ms")
+_MS_PER_SECOND = 1_000
+
+Source = Literal["unlabeled"] | None
+"""Where a call came from: nobody tells."""
+Unit = Literal["tokens", "images", "characters", "duration_seconds"]
 
 
 class CostsQuery(TimeRange, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,17 +30,17 @@ class CostsQuery(TimeRange, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     bucket_width: Literal["1d"] = "1d"
     line_items: tuple[str, ...] | None = None
-    group_by: tuple[Literal["project_id", "user_id", "line_item", "api_key_id"], ...] = ()
+    group_by: tuple[Literal["project_id", "user_id", "line_item", "api_key_id", "api_source"], ...] = ()
 
 
-class Amount(msgspec.Struct, frozen=True):
+class Amount(msgspec.Struct, frozen=True, gc=False):
     """Money as a JSON number that is exact to the nano-USD."""
 
-    value: msgspec.Raw
-    currency: str = "usd"
+    value: Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "number"})]
+    currency: Literal["usd"] = "usd"
 
 
-class CostsResult(msgspec.Struct, frozen=True):
+class CostsResult(msgspec.Struct, frozen=True, gc=False):
     """One group; what it is not grouped by is null, and so is the quantity without a line item."""
 
     amount: Amount
@@ -41,8 +49,9 @@ class CostsResult(msgspec.Struct, frozen=True):
     user_id: str | None
     api_key_id: str | None
     quantity: int | None
-    quantity_unit: str | None
-    object: str = "organization.costs.result"
+    quantity_unit: Unit | None
+    api_source: Source
+    object: Literal["organization.costs.result"] = "organization.costs.result"
 
 
 async def list_costs(request: AdminRequest[CostsQuery, Nothing]) -> PageOf[CostsResult]:
@@ -50,16 +59,17 @@ async def list_costs(request: AdminRequest[CostsQuery, Nothing]) -> PageOf[Costs
     asked = request.query
     span = read_span(asked, Width.DAY, MOST_DAYS, DEFAULT_DAYS, request.now)
     by_item = "line_item" in asked.group_by
-    groups = frozenset(Dimension(name) for name in asked.group_by if name != "line_item")
+    groups = frozenset(Dimension(name) for name in asked.group_by if name in _DIMENSIONS)
     if by_item or asked.line_items is not None:
         groups |= _LINE_ITEM
-    columns = ("cost_nano_usd", "input_tokens", "output_tokens") if by_item else ("cost_nano_usd",)
+    columns = ("cost_nano_usd", *_QUANTITIES) if by_item else ("cost_nano_usd",)
     query = Query(Width.DAY, span.start, span.end, groups, read_filter(asked, request.caller), columns)
     found = await request.read(lambda connection: reports.lines(connection, query))
     if asked.line_items is not None:
         wanted = frozenset(asked.line_items)
         found = [line for line in found if _line_item(line.group) in wanted]
-    return paged(found if by_item else _without_items(found), query, span, _show)
+    source: Source = "unlabeled" if "api_source" in asked.group_by else None
+    return paged(found if by_item else _without_items(found), query, span, lambda line: _show(line, source))
 
 
 def _without_items(found: Iterable[Line]) -> list[Line]:
@@ -75,17 +85,42 @@ def _line_item(group: Group) -> str | None:
     return None if group.model is None else f"{group.model}, {group.operation}"
 
 
-def _show(line: Line) -> CostsResult:
-    group, item = line.group, _line_item(line.group)
+def _show(line: Line, source: Source) -> CostsResult:
+    group = line.group
+    quantity, unit = _quantity(line) if group.operation is not None else (None, None)
     return CostsResult(
-        Amount(msgspec.Raw(render_usd(line.sums.cost_nano_usd).encode())),
-        item,
+        usd(line.sums.cost_nano_usd),
+        _line_item(group),
         group.project_id,
         group.user_id,
         group.api_key_id,
-        None if item is None else line.sums.input_tokens + line.sums.output_tokens,
-        None if item is None else "tokens",
+        quantity,
+        unit,
+        source,
     )
+
+
+def _quantity(line: Line) -> tuple[int, Unit]:
+    """Return how much of what a line item is: tokens where the provider counts any, else what there is to count."""
+    sums = line.sums
+    tokens = sums.input_tokens + sums.output_tokens
+    if tokens == 0 and sums.images:
+        return sums.images, "images"
+    if tokens == 0 and sums.characters:
+        return sums.characters, "characters"
+    if tokens == 0 and sums.audio_ms:
+        return round_seconds(sums.audio_ms), "duration_seconds"
+    return tokens, "tokens"
+
+
+def round_seconds(milliseconds: int) -> int:
+    """Return whole seconds, half of one rounded up."""
+    return (milliseconds + _MS_PER_SECOND // 2) // _MS_PER_SECOND
+
+
+def usd(nano_usd: int) -> Amount:
+    """Return the exact amount: its decimals, not the nearest float's."""
+    return Amount(msgspec.Raw(render_usd(nano_usd).encode()))
 
 
 ROUTES = (AdminRoute("GET", "/v1/organization/costs", list_costs, Access.OWN, CostsQuery, Nothing),)

@@ -53,7 +53,8 @@ def decode_query(query: bytes, shape: type[T]) -> T:
 
 
 def _is_array(annotation: Any) -> bool:
-    return any(get_origin(option) in (list, tuple) for option in (annotation, *get_args(annotation)))
+    """Tell whether a type is an array, perhaps beside null or with bounds."""
+    return get_origin(annotation) in (list, tuple) or any(map(_is_array, get_args(annotation)))
 
 
 def _refusal(message: str, kind: str, shape: type[msgspec.Struct]) -> InvalidRequest:

@@ -9,13 +9,22 @@ from gateway.admin.lists import Deleted, ListOf, Paging, listed
 from gateway.core.errors import InvalidRequest
 from gateway.core.limits import MAX_AMOUNT, Interval, Limit, Metric, Scope
 from gateway.core.money import parse_usd, render_usd
-from gateway.store import limit_opening, limits, standings
+from gateway.store import limit_opening, limits, scopes, standings
+from gateway.store.audit_log import EventType
 from gateway.store.engine import Connection
 from gateway.store.pages import Page
 from gateway.store.standings import LimitStanding
 
 LIMITS = "/v1/organization/limits"
 LIMIT = f"{LIMITS}/{{limit_id}}"
+
+_EVENTS: dict[Scope, EventType] = {
+    Scope.ORGANIZATION: "organization.updated",
+    Scope.PROJECT: "project.updated",
+    Scope.USER: "user.updated",
+    Scope.SERVICE_ACCOUNT: "service_account.updated",
+    Scope.API_KEY: "api_key.updated",
+}
 
 Amount = int | str
 """A decimal string of USD for cost, an integer for every other metric."""
@@ -87,7 +96,7 @@ async def create_limit(request: AdminRequest[Nothing, NewLimit]) -> LimitObject:
         limit_opening.create(connection, limit, request.now)
         return _changed(connection, limit, request.now, before=None, after=limit)
 
-    return show(await request.change(_event(limit.scope), work))
+    return show(await request.change(event_of(limit.scope), work))
 
 
 async def list_limits(request: AdminRequest[ListLimits, Nothing]) -> ListOf[LimitObject]:
@@ -119,10 +128,11 @@ async def update_limit(request: AdminRequest[Nothing, LimitChanges]) -> LimitObj
 
     def work(connection: Connection) -> Changed[LimitStanding]:
         present = limits.get(connection, id)
+        scopes.require_unarchived(connection, present.scope, present.scope_id)
         after = limits.set_amount(connection, id, amount)
         return _changed(connection, after, request.now, before=present, after=after)
 
-    return show(await request.change(_event(before.scope), work))
+    return show(await request.change(event_of(before.scope), work))
 
 
 async def delete_limit(request: AdminRequest[Nothing, Nothing]) -> Deleted:
@@ -132,9 +142,10 @@ async def delete_limit(request: AdminRequest[Nothing, Nothing]) -> Deleted:
 
     def work(connection: Connection) -> Changed[None]:
         before = limits.delete(connection, id)
-        return Changed(None, id, before, project_id=_project_id(before))
+        scopes.require_unarchived(connection, before.scope, before.scope_id)
+        return Changed(None, before.scope_id, {"limit": before}, project_id=_project_id(before))
 
-    await request.change(_event(scope), work)
+    await request.change(event_of(scope), work)
     return Deleted("organization.limit.deleted", id)
 
 
@@ -170,26 +181,21 @@ def render_amount(metric: Metric, amount: int) -> Amount:
     return render_usd(amount) if metric is Metric.COST else amount
 
 
+def event_of(scope: Scope) -> EventType:
+    """Return OpenAI's audit type of a change to a limit: there is none for limits, so it is that of what they bind."""
+    return _EVENTS[scope]
+
+
 def _changed(
     connection: Connection, limit: Limit, now: int, *, before: Limit | None, after: Limit
 ) -> Changed[LimitStanding]:
     standing = standings.read(connection, [limit], now)[0]
-    return Changed(standing, limit.id, before, after, _project_id(limit))
+    detail = {"limit": before} if before else None, {"limit": after} if after else None
+    return Changed(standing, limit.scope_id, *detail, _project_id(limit))
 
 
 def _project_id(limit: Limit) -> str | None:
     return limit.scope_id if limit.scope is Scope.PROJECT else None
-
-
-def _event(scope: Scope) -> str:
-    """OpenAI's audit types are a closed set without limits of ours: they belong to what they bind."""
-    return {
-        Scope.ORGANIZATION: "organization.updated",
-        Scope.PROJECT: "project.updated",
-        Scope.USER: "user.updated",
-        Scope.SERVICE_ACCOUNT: "service_account.updated",
-        Scope.API_KEY: "api_key.updated",
-    }[scope]
 
 
 ROUTES = (

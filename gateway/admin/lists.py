@@ -6,6 +6,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from gateway.admin.fields import Id, PageSize
+from gateway.core.errors import InvalidRequest
 from gateway.store.pages import Cursor, Page
 
 
@@ -31,6 +32,19 @@ class Paging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def cursor(self) -> Cursor:
         """Where the page begins, oldest first."""
         return Cursor(self.after, self.limit)
+
+
+class BothWays(Paging, frozen=True, forbid_unknown_fields=True):
+    """The query of a list that can be read backwards too: `before` asks for the page that ends at an id."""
+
+    before: Id | None = None
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the page begins or ends. Raises InvalidRequest for a page between two ids."""
+        if self.after is not None and self.before is not None:
+            raise InvalidRequest("Send either `after` or `before`.", param="before", code="invalid_value")
+        return Cursor(self.after, self.limit, before=self.before)
 
 
 class ListOf(msgspec.Struct, Generic[S], frozen=True):

@@ -8,14 +8,10 @@ from ipaddress import ip_address
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.admin.boundary import rendered
+from gateway.admin.boundary import Access, Services, authenticate, rendered
 from gateway.core.errors import GatewayError
-from gateway.core.keys import find_credential
 from gateway.metrics import CONTENT_TYPE, Metrics
-from gateway.sources import Clock
 from gateway.store import revision
-from gateway.store.engine import Database
-from gateway.store.principals import Principals
 
 READY_SECONDS = 1.0
 FAILURES_UNTIL_UNREADY = 3
@@ -26,10 +22,8 @@ FAILURES_UNTIL_UNREADY = 3
 class Operations:
     """`is_open` is False from the stop signal on; `serves` is the ledger's word."""
 
-    database: Database
-    principals: Principals
+    services: Services
     metrics: Metrics
-    clock: Clock
     serves: Callable[[], bool]
     is_open: bool = True
     failures: int = 0
@@ -47,7 +41,7 @@ class Operations:
             return False
         try:
             async with asyncio.timeout(READY_SECONDS):
-                await self.database.read(revision.read)
+                await self.services.database.read(revision.read)
             self.failures = 0 if self.serves() else self.failures + 1
         except (GatewayError, TimeoutError):
             self.failures += 1
@@ -58,7 +52,7 @@ class Operations:
         address = scope["client"][0] if scope["client"] else ""
         try:
             if not _is_loopback(address):
-                await self.principals.admin(find_credential(scope["headers"]), address, self.clock.now())
+                await authenticate(self.services, Access.READER, scope, self.services.clock.now())
             response = Response(await asyncio.to_thread(self.metrics.render), media_type=CONTENT_TYPE)
         except GatewayError as error:
             response = rendered(error, None)

@@ -91,7 +91,7 @@ async def create_service_account(request: AdminRequest[Nothing, NewServiceAccoun
         made = service_accounts.create(connection, id, project_id, new.name, role, request.now)
         key = make_first_key(connection) if make_first_key else None
         answer = CreatedServiceAccount(made.id, made.name, made.role, made.created_at, key.value if key else None)
-        after = {"service_account": made, "api_key": key.after if key else None}
+        after = msgspec.to_builtins(made) | {"api_key": key.after if key else None}
         return Changed(answer, id, after=after, project_id=project_id)
 
     return await request.change("service_account.created", work)

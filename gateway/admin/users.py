@@ -8,7 +8,7 @@ from gateway.admin.boundary import Access, AdminRequest, AdminRoute, Changed
 from gateway.admin.decoding import Nothing
 from gateway.admin.fields import Email, Name
 from gateway.admin.lists import Deleted, ListOf, Paging, listed
-from gateway.store import api_keys, users
+from gateway.store import api_keys, erasure, users
 from gateway.store.engine import Connection
 
 USERS = "/v1/organization/users"
@@ -40,6 +40,14 @@ class UserObject(msgspec.Struct, frozen=True):
     user: Person
     is_service_account: bool = False
     object: str = "organization.user"
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """What is answered when somebody was forgotten."""
+
+    id: str
+    erased: bool = True
+    object: str = "organization.user.erased"
 
 
 class NewUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +121,18 @@ async def delete_user(request: AdminRequest[Nothing, Nothing]) -> Deleted:
     return Deleted("organization.user.deleted", id)
 
 
+async def erase_user(request: AdminRequest[Nothing, Nothing]) -> Erased:
+    """Forget who a user was, deleted or not: name and e-mail go everywhere, what they used stays. For good."""
+    id = request.path["user_id"]
+
+    def work(connection: Connection) -> Changed[None]:
+        erasure.erase(connection, id, request.now)
+        return Changed(None, id)
+
+    await request.change("user.deleted", work)
+    return Erased(id)
+
+
 def _show(user: users.User) -> UserObject:
     person = Person(user.id, user.email, user.name, not user.disabled)
     return UserObject(
@@ -126,4 +146,5 @@ ROUTES = (
     AdminRoute("GET", USER, retrieve_user, Access.READER, Nothing, Nothing),
     AdminRoute("POST", USER, update_user, Access.OWNER, Nothing, UserChanges),
     AdminRoute("DELETE", USER, delete_user, Access.OWNER, Nothing, Nothing),
+    AdminRoute("POST", f"{USER}/erase", erase_user, Access.OWNER, Nothing, Nothing),
 )

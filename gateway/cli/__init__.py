@@ -35,12 +35,22 @@ COMMANDS = (
     Command("migrate", "migrate", "bring the database's schema up to date"),
     Command("doctor", "doctor", "check settings, database, upstreams and data files"),
     Command("projects", "projects", "teams: list, create, archive"),
-    Command("users", "users", "people: list, create, disable, enable"),
-    Command("keys", "keys", "API keys: list, show, create, rotate, disable, enable, delete"),
+    Command("users", "users", "people: list, create, disable, enable, erase"),
+    Command("keys", "keys", "API keys: list, show, create, import, rotate, disable, enable, delete"),
     Command("limits", "limits", "limits and budgets: list, create, set, delete"),
+    Command("rate-limits", "rate_limits", "a project's limits per model: list, set"),
+    Command("model-permissions", "model_permissions", "models that a project permits: show, allow, deny, clear"),
+    Command("spend-alerts", "spend_alerts", "who is told of a month's cost: list, create, delete"),
     Command("admin-keys", "admin_keys", "keys that administer: list, create, delete"),
+    Command("audit-log", "audit_log", "who changed what, and who was not let in"),
     Command("usage", "usage", "what was used: a table and a bar per day"),
-    Command("audit", "audit", "check the ledger's invariants"),
+    Command("report", "report", "a month's statement: table, JSON, CSV or a page to print"),
+    Command("audit", "audit", "check the ledger's invariants, repair what is derived"),
+    Command("reconcile", "reconcile", "compare our usage and costs with the provider's export"),
+    Command("backup", "backup", "the whole database in one file, while the gateway serves"),
+    Command("restore", "restore", "put a backup back, into SQLite or PostgreSQL"),
+    Command("copy", "copy", "carry the database into another one, such as PostgreSQL"),
+    Command("import-litellm", "import_litellm", "bring over LiteLLM's models, upstreams and keys"),
     Command("prices", "prices", "the price table (for developers)"),
 )
 DESCRIPTION = """\
@@ -94,6 +104,7 @@ def _told(message: str, exit_code: int) -> int:
 def parser_for(words: Sequence[str]) -> "Parser":
     """Return a parser that knows all commands by name and the arguments of the one that is meant."""
     parser = Parser(prog="gateway", description=DESCRIPTION, epilog=EPILOG, formatter_class=HelpFormatter)
+    parser.add_argument("--version", action=Version, help="print the version, and end")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", required=True)
     meant = next((word for word in words if not word.startswith("-")), None)
     for command in COMMANDS:
@@ -102,6 +113,24 @@ def parser_for(words: Sequence[str]) -> "Parser":
         if command.name == meant:
             importlib.import_module(f"gateway.cli.{command.module}").add_arguments(child)
     return parser
+
+
+class Version(argparse.Action):
+    """Prints the installed version; a start does not look it up."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Leave with 0."""
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 15 ms of a start
+
+        try:
+            number = version("gateway")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        print(f"gateway {number}")
+        parser.exit(Exit.DONE)
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

@@ -5,7 +5,7 @@ import argparse
 from gateway.admin import admin_api_keys
 from gateway.cli.arguments import add_command, commands_of, seconds
 from gateway.cli.office import run
-from gateway.cli.printing import moment, print_done, print_json, print_table
+from gateway.cli.printing import moment, print_done, print_list
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,25 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    found = run(lambda office: office.list_all(admin_api_keys.list_admin_keys))
-    if arguments.json:
-        print_json(found)
-    else:
-        rows = [
-            (key.id, key.name, key.role, key.redacted_value, moment(key.created_at), moment(key.expires_at))
-            for key in found
-        ]
-        print_table(("ID", "NAME", "ROLE", "KEY", "CREATED", "EXPIRES"), rows)
-    return 0
+    found = run(arguments, lambda office: office.list_all(admin_api_keys.list_admin_keys))
+    rows = [
+        (key.id, key.name, key.role, key.redacted_value, moment(key.created_at), moment(key.expires_at))
+        for key in found
+    ]
+    columns = ("ID", "NAME", "ROLE", "KEY", "CREATED", "EXPIRES")
+    return print_list(arguments, admin_api_keys.AdminKeyObject, found, columns, rows)
 
 
 def _create(arguments: argparse.Namespace) -> int:
     body = {"name": arguments.name, "role": arguments.role, "expires_in_seconds": arguments.expires_in}
-    made = run(lambda office: office.ask(admin_api_keys.create_admin_key, body=body))
+    made = run(arguments, lambda office: office.ask(admin_api_keys.create_admin_key, body=body))
     words = f"Created {made.role} key {made.id} ({made.name}). It is shown this once; keep it safe:\n\n  {made.value}\n"
     return print_done(arguments, made, words)
 
 
 def _delete(arguments: argparse.Namespace) -> int:
-    ended = run(lambda office: office.ask(admin_api_keys.delete_admin_key, {"key_id": arguments.id}))
+    ended = run(arguments, lambda office: office.ask(admin_api_keys.delete_admin_key, {"key_id": arguments.id}))
     return print_done(arguments, ended, f"Deleted admin key {ended.id}.")

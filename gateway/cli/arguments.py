@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
     """What `add_subparsers` returns; argparse has no public name for it."""
+    Options = argparse.ArgumentParser | argparse._MutuallyExclusiveGroup
+    """What options are added to."""
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -19,14 +21,25 @@ def commands_of(parser: argparse.ArgumentParser) -> "Commands":
 
 
 def add_command(commands: "Commands", name: str, summary: str, run: Run) -> argparse.ArgumentParser:
-    """Add a data command. It prints for people, with --json for programs."""
+    """Add a data command. It prints for people, with --json for programs, with --csv for spreadsheets."""
     parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-    add_json(parser)
+    add_data_options(parser)
     parser.set_defaults(run=run)
     return parser
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
+def add_data_options(parser: argparse.ArgumentParser) -> "Options":
+    """Add --json, --csv and --url. Returns the group of forms, of which one can be chosen."""
+    forms = parser.add_mutually_exclusive_group()
+    add_json(forms)
+    forms.add_argument("--csv", action="store_true", help="print CSV, for spreadsheets")
+    parser.add_argument(
+        "--url", metavar="URL", help="ask this gateway, with the admin key in GATEWAY_ADMIN_KEY, not the database"
+    )
+    return forms
+
+
+def add_json(parser: "Options") -> None:
     """Add --json."""
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 

@@ -2,8 +2,11 @@
 
 import argparse
 import asyncio
+import http.client
 import os
+import re
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import resources
 
@@ -17,10 +20,14 @@ from gateway.core.errors import GatewayError
 from gateway.core.prices import PriceTable
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.sources import SystemClock
-from gateway.store import admin_api_keys, migrate
+from gateway.store import admin_api_keys
 from gateway.store.engine import Database, is_sqlite, sqlite_path
 from gateway.tokens.encodings import VOCABULARIES
 from gateway.tokens.vocabulary import VocabularyError, read_ranks
+
+METRICS_SECONDS = 2.0
+LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a gateway that listens everywhere is asked
+_FACTOR = re.compile(r'^gateway_estimate_factor\{model="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ async def _examine() -> list[Finding]:
         ("owner key", _owner_key),
         ("upstreams", _upstreams),
         ("prices", _prices),
+        ("estimates", _estimates),
     )
     return [*[await _found(subject, check, settings) for subject, check in checks], _vocabularies()]
 
@@ -94,10 +102,10 @@ async def _data_folder(settings: Settings) -> str:
 
 
 async def _database(settings: Settings) -> str:
-    await require_schema(settings)
+    schema = await require_schema(settings)
     url = settings.database_url
     kind = f"SQLite in {sqlite_path(url)}" if is_sqlite(url) else "PostgreSQL"
-    return f"{kind}, schema {migrate.HEAD}"
+    return f"{kind}, schema {schema}"
 
 
 async def _owner_key(settings: Settings) -> str:
@@ -125,6 +133,26 @@ async def _prices(settings: Settings) -> str:
     PriceTable.from_json(data, settings.catalog.prices)
     overridden = f", {len(settings.catalog.prices)} overridden" if settings.catalog.prices else ""
     return f"{msgspec.json.decode(data, type=PriceSource).source}{overridden}"
+
+
+async def _estimates(settings: Settings) -> str:
+    factors = await asyncio.to_thread(_learned, settings.host, settings.port)
+    if factors is None:
+        return "no gateway runs here; one that does learns how far its estimates are from what providers report"
+    return ", ".join(factors) or "the running gateway has nothing to correct yet"
+
+
+def _learned(host: str, port: int) -> list[str] | None:
+    """Return `model x1.04` of what a gateway on this machine has learned, None where none shows its metrics."""
+    connection = http.client.HTTPConnection(LOOPBACKS.get(host, host), port, timeout=METRICS_SECONDS)
+    try:
+        with closing(connection):
+            connection.request("GET", "/metrics")
+            answer = connection.getresponse()
+            text = answer.read().decode(errors="replace") if answer.status == 200 else ""
+    except (OSError, http.client.HTTPException):
+        return None
+    return [f"{model} x{float(factor):.2f}" for model, factor in _FACTOR.findall(text)] if text else None
 
 
 def _vocabularies() -> Finding:

@@ -7,10 +7,12 @@ from functools import partial
 from gateway.admin import api_keys, projects, service_accounts
 from gateway.admin.api_keys import ApiKeyObject, CreatedApiKey
 from gateway.admin.lists import Deleted
+from gateway.cli import keys_import
 from gateway.cli.arguments import add_command, commands_of, limit_terms, patterns, seconds
+from gateway.cli.asking import Office
 from gateway.cli.failures import CommandError, Exit
-from gateway.cli.office import Office, run
-from gateway.cli.printing import moment, print_done, print_json, print_table
+from gateway.cli.office import run
+from gateway.cli.printing import moment, print_done, print_json, print_list
 from gateway.sources import SystemClock
 
 
@@ -22,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_create(add_command(commands, "create", "make a key; its text is printed this once", _create))
     rotate = add_command(commands, "rotate", "give a key a new text, under the same id, limits and usage", _rotate)
     rotate.add_argument("--grace", type=seconds, default=0, metavar="TIME", help="how long the old text still opens")
+    summary = "make a key for each person of a list, and keep their texts in a file of mode 600"
+    keys_import.add_arguments(commands.add_parser("import", help=summary, description=f"M{summary[1:]}."))
     show = add_command(commands, "show", "show a key", _show)
     delete = add_command(commands, "delete", "end a key for good; what it used stays on record", _delete)
     disable = add_command(commands, "disable", "let a key open nothing until enabled again", partial(_set, True))
@@ -65,16 +69,13 @@ def _list(arguments: argparse.Namespace) -> int:
             for key in await office.list_all(api_keys.list_api_keys, {"project_id": project.id})
         ]
 
-    found = run(work)
-    if arguments.json:
-        print_json([key for _, key in found])
-    else:
-        rows = [
-            (key.id, key.name, project, _holder(key), key.redacted_value, _status(key), moment(key.expires_at))
-            for project, key in found
-        ]
-        print_table(("ID", "NAME", "PROJECT", "HOLDER", "KEY", "STATUS", "EXPIRES"), rows)
-    return 0
+    found = run(arguments, work)
+    rows = [
+        (key.id, key.name, project, _holder(key), key.redacted_value, _status(key), moment(key.expires_at))
+        for project, key in found
+    ]
+    columns = ("ID", "NAME", "PROJECT", "HOLDER", "KEY", "STATUS", "EXPIRES")
+    return print_list(arguments, ApiKeyObject, [key for _, key in found], columns, rows)
 
 
 def _create(arguments: argparse.Namespace) -> int:
@@ -90,7 +91,7 @@ def _create(arguments: argparse.Namespace) -> int:
         }
         return await office.ask(api_keys.create_api_key, {"project_id": project.id}, body=body)
 
-    return _reveal(arguments, run(work), "Created")
+    return _reveal(arguments, run(arguments, work), "Created")
 
 
 async def _find_holder(
@@ -116,36 +117,36 @@ def _rotate(arguments: argparse.Namespace) -> int:
         path = await _path(office, arguments)
         return await office.ask(api_keys.rotate_api_key, path, body={"grace_seconds": arguments.grace})
 
-    return _reveal(arguments, run(work), "Rotated")
+    return _reveal(arguments, run(arguments, work), "Rotated")
 
 
 def _show(arguments: argparse.Namespace) -> int:
     async def work(office: Office) -> ApiKeyObject:
         return await office.ask(api_keys.retrieve_api_key, await _path(office, arguments))
 
-    key = run(work)
+    key = run(arguments, work)
+    facts = (
+        ("id", key.id),
+        ("name", key.name),
+        ("key", key.redacted_value),
+        ("holder", _holder(key)),
+        ("status", _status(key)),
+        ("models", ", ".join(key.models) if key.models else "all"),
+        ("created", moment(key.created_at)),
+        ("last used", moment(key.last_used_at) or "never"),
+        ("expires", moment(key.expires_at) or "never"),
+    )
     if arguments.json:
         print_json(key)
-    else:
-        facts = (
-            ("id", key.id),
-            ("name", key.name),
-            ("key", key.redacted_value),
-            ("holder", _holder(key)),
-            ("status", _status(key)),
-            ("models", ", ".join(key.models) if key.models else "all"),
-            ("created", moment(key.created_at)),
-            ("expires", moment(key.expires_at) or "never"),
-        )
-        print_table(("FIELD", "VALUE"), facts)
-    return 0
+        return Exit.DONE
+    return print_list(arguments, ApiKeyObject, [key], ("FIELD", "VALUE"), facts)
 
 
 def _set(disabled: bool, arguments: argparse.Namespace) -> int:
     async def work(office: Office) -> ApiKeyObject:
         return await office.ask(api_keys.update_api_key, await _path(office, arguments), body={"disabled": disabled})
 
-    key = run(work)
+    key = run(arguments, work)
     effect = "it opens nothing from the next call on" if disabled else "it opens again"
     return print_done(arguments, key, f"{'Disabled' if disabled else 'Enabled'} key {key.id} ({key.name}): {effect}.")
 
@@ -154,7 +155,7 @@ def _delete(arguments: argparse.Namespace) -> int:
     async def work(office: Office) -> Deleted:
         return await office.ask(api_keys.delete_api_key, await _path(office, arguments))
 
-    ended = run(work)
+    ended = run(arguments, work)
     return print_done(arguments, ended, f"Deleted key {ended.id}: it opens nothing from the next call on.")
 
 

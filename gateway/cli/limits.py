@@ -5,8 +5,9 @@ import argparse
 from gateway.admin import limits
 from gateway.admin.limits import LimitObject
 from gateway.cli.arguments import add_command, commands_of, limit_amount, limit_terms, patterns
-from gateway.cli.office import Office, run
-from gateway.cli.printing import moment, print_done, print_json, print_table
+from gateway.cli.asking import Office
+from gateway.cli.office import run
+from gateway.cli.printing import moment, print_done, print_list
 from gateway.core.limits import Scope
 
 METRICS = """\
@@ -58,20 +59,16 @@ def _list(arguments: argparse.Namespace) -> int:
     async def work(office: Office) -> list[LimitObject]:
         return await office.list_all(limits.list_limits, query=await _scope(office, arguments))
 
-    found = run(work)
-    if arguments.json:
-        print_json(found)
-    else:
-        columns = ("ID", "SCOPE", "OF", "LIMIT", "AMOUNT", "USED", "HELD", "LEFT", "RESETS", "MODELS")
-        rows = [
-            (
-                limit.id, limit.scope, limit.scope_id, _kind(limit), limit.amount, limit.used, limit.held,
-                limit.remaining, moment(limit.resets_at), ", ".join(limit.models) if limit.models else "all",
-            )
-            for limit in found
-        ]  # fmt: skip
-        print_table(columns, rows, right=("AMOUNT", "USED", "HELD", "LEFT"))
-    return 0
+    found = run(arguments, work)
+    columns = ("ID", "SCOPE", "OF", "LIMIT", "AMOUNT", "USED", "HELD", "LEFT", "RESETS", "MODELS")
+    rows = [
+        (
+            limit.id, limit.scope, limit.scope_id, _kind(limit), limit.amount, limit.used, limit.held,
+            limit.remaining, moment(limit.resets_at), ", ".join(limit.models) if limit.models else "all",
+        )
+        for limit in found
+    ]  # fmt: skip
+    return print_list(arguments, LimitObject, found, columns, rows, right=("AMOUNT", "USED", "HELD", "LEFT"))
 
 
 def _create(arguments: argparse.Namespace) -> int:
@@ -79,7 +76,7 @@ def _create(arguments: argparse.Namespace) -> int:
         body = {**arguments.limit, **await _scope(office, arguments), "models": arguments.models}
         return await office.ask(limits.create_limit, body=body)
 
-    return _done(arguments, run(work), "Created")
+    return _done(arguments, run(arguments, work), "Created")
 
 
 def _set(arguments: argparse.Namespace) -> int:
@@ -89,11 +86,11 @@ def _set(arguments: argparse.Namespace) -> int:
         amount = limit_amount(present.metric, arguments.amount)
         return await office.ask(limits.update_limit, path, body={"amount": amount})
 
-    return _done(arguments, run(work), "Changed")
+    return _done(arguments, run(arguments, work), "Changed")
 
 
 def _delete(arguments: argparse.Namespace) -> int:
-    ended = run(lambda office: office.ask(limits.delete_limit, {"limit_id": arguments.id}))
+    ended = run(arguments, lambda office: office.ask(limits.delete_limit, {"limit_id": arguments.id}))
     return print_done(arguments, ended, f"Deleted limit {ended.id}.")
 
 

@@ -4,54 +4,41 @@ So a command validates, changes and records exactly what the same request would,
 next call, because every change bumps the revision in its transaction.
 """
 
+import argparse
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 
-from gateway.admin import projects, service_accounts, users
 from gateway.admin.boundary import AdminRequest, Services
 from gateway.admin.decoding import decode_body, decode_query
-from gateway.admin.lists import HasId, ListOf
+from gateway.admin.failed_logins import FailedLogins
 from gateway.admin.table import ROUTES
+from gateway.cli.asking import Handler, Office, present
 from gateway.cli.failures import CommandError, Exit
+from gateway.cli.remote import RemoteOffice
+from gateway.core.selection import Catalog
 from gateway.settings import Settings, load_settings
 from gateway.sources import SystemClock, random_base62
 from gateway.store import api_keys as key_store
 from gateway.store import migrate
-from gateway.store.engine import Connection, Database, is_sqlite, sqlite_path
+from gateway.store.audit_log import COMMAND_LINE
+from gateway.store.engine import STATEMENT_SECONDS, Connection, Database, is_sqlite, sqlite_path
 from gateway.store.principals import AdminPrincipal, Principals
 
 T = TypeVar("T")
-S = TypeVar("S", bound=HasId)
-Handler = Callable[[AdminRequest[Any, Any]], Awaitable[T]]
 
-PAGE_SIZE = 100
-CALLER = AdminPrincipal("cli", "command line", "owner", None)
+CALLER = AdminPrincipal(COMMAND_LINE.id, COMMAND_LINE.name or "", "owner", None, None)
 """Whoever can open the database needs no key."""
 _SHAPES: Mapping[Handler[object], tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     route.handler: (route.query, route.body) for route in ROUTES
 }
-
-
-class Named(Protocol):
-    """What can be found by its name."""
-
-    @property
-    def id(self) -> str:
-        """The id."""
-
-    @property
-    def name(self) -> str:
-        """The name, which need not be unique."""
-
-
-N = TypeVar("N", bound=Named)
 
 
 class Unobserved:
@@ -62,16 +49,11 @@ class Unobserved:
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class DatabaseOffice(Office):
     """An open database with administration on top of it."""
 
     settings: Settings
     services: Services
-
-    @property
-    def now(self) -> int:
-        """Unix seconds."""
-        return int(self.services.clock.now())
 
     async def ask(
         self,
@@ -81,94 +63,73 @@ class Office:
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> T:
-        """Run a handler. None in query or body is left out. Raises GatewayError as over HTTP."""
+        """Run a handler."""
         query_shape, body_shape = _SHAPES[handler]
         return await handler(
             AdminRequest(
                 self.services,
                 CALLER,
                 path or {},
-                decode_query(urlencode(_present(query), doseq=True).encode(), query_shape),
-                decode_body(msgspec.json.encode(_present(body)), body_shape),
+                decode_query(urlencode(present(query), doseq=True).encode(), query_shape),
+                decode_body(msgspec.json.encode(present(body)), body_shape),
                 None,
                 None,
                 self.now,
             )
         )
 
-    async def list_all(
-        self,
-        handler: Handler[ListOf[S]],
-        path: Mapping[str, str] | None = None,
-        *,
-        query: Mapping[str, object] | None = None,
-    ) -> list[S]:
-        """Return a list's every page."""
-        found: list[S] = []
-        after: str | None = None
-        while True:
-            page = await self.ask(handler, path, query={**(query or {}), "limit": PAGE_SIZE, "after": after})
-            found += page.data
-            after = page.last_id
-            if not page.has_more:
-                return found
-
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run work that changes nothing on the database itself."""
         return await self.services.database.read(work)
-
-    async def project(self, text: str) -> projects.ProjectObject:
-        """Return the project with this id or, among those that are not archived, this name."""
-        if text.startswith("proj_"):
-            return await self.ask(projects.retrieve_project, {"project_id": text})
-        return _only("project", text, await self.list_all(projects.list_projects))
-
-    async def user(self, text: str) -> users.UserObject:
-        """Return the user with this id or e-mail."""
-        if "@" not in text:
-            return await self.ask(users.retrieve_user, {"user_id": text})
-        found = (await self.ask(users.list_users, query={"emails": [text]})).data
-        if not found:
-            raise CommandError(f"There is no user with the e-mail {text}. Make one: gateway users create {text}")
-        return found[0]
-
-    async def service_account(self, project_id: str, text: str) -> service_accounts.ServiceAccountObject | None:
-        """Return the project's service account with this id or name, None if there is none."""
-        found = await self.list_all(service_accounts.list_service_accounts, {"project_id": project_id})
-        named = [account for account in found if text in (account.id, account.name)]
-        return _only("service account", text, named) if named else None
 
     async def project_of_key(self, id: str) -> str:
         """Return the id of the project that a key belongs to. Raises NotFound."""
         return await self.read(lambda connection: key_store.project_of(connection, id))
 
 
-def run(work: Callable[[Office], Awaitable[T]]) -> T:
+def run(arguments: argparse.Namespace, work: Callable[[Office], Awaitable[T]]) -> T:
+    """Run work on the gateway at --url, or else on the database. Raises CommandError, GatewayError."""
+    if arguments.url is None:
+        return run_on_database(work)
+    return asyncio.run(work(RemoteOffice.at(arguments.url, os.environ)))  # type: ignore[arg-type]  # a coroutine is one
+
+
+def run_on_database(work: Callable[[DatabaseOffice], Awaitable[T]], *, statement_seconds: int = STATEMENT_SECONDS) -> T:
     """Open the office of the environment's settings, run work in it, close it. Raises CommandError, GatewayError."""
 
     async def opened() -> T:
         settings = load_settings(os.environ)
         await require_schema(settings)
-        async with office(settings) as here:
+        async with office(settings, statement_seconds) as here:
             return await work(here)
 
     return asyncio.run(opened())
 
 
 @asynccontextmanager
-async def office(settings: Settings) -> AsyncIterator[Office]:
+async def office(settings: Settings, statement_seconds: int = STATEMENT_SECONDS) -> AsyncIterator[DatabaseOffice]:
     """Open the database of these settings, whose schema is known to be right."""
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, statement_seconds=statement_seconds)
     principals = Principals(database, Unobserved())
     try:
-        yield Office(settings, Services(database, principals, SystemClock(), random_base62, lambda: ()))
+        models, failed_logins = partial(_models, settings), FailedLogins(database, random_base62)
+        services = Services(database, principals, SystemClock(), random_base62, models, failed_logins)
+        yield DatabaseOffice(settings, services)
     finally:
         await principals.close()
         await database.close()
 
 
-async def require_schema(settings: Settings) -> None:
-    """Raises CommandError unless the database is there with the schema of this gateway."""
+async def _models(settings: Settings) -> frozenset[str]:
+    """Return the models that can be named without asking a provider."""
+    from gateway.app import load_prices  # noqa: PLC0415 - the whole server, which no other command needs
+
+    chosen = settings.catalog
+    return Catalog(chosen.upstreams, chosen.aliases, load_prices(chosen.prices)).names()
+
+
+async def require_schema(settings: Settings) -> str:
+    """Return the database's schema. Raises CommandError unless it is there and serves this gateway."""
     url = settings.database_url
     if is_sqlite(url) and not sqlite_path(url).exists():
         raise CommandError(
@@ -177,25 +138,11 @@ async def require_schema(settings: Settings) -> None:
             Exit.CANNOT_START,
         )
     present = await migrate.current(url)
-    if present is None or present < migrate.HEAD:
-        what = "is empty" if present is None else f"has the older schema {present}"
+    if present.is_behind(migrate.HEAD):
+        what = "is empty" if present.revision is None else f"has the older schema {present.revision}"
         raise CommandError(f"The database {what}. Bring it up to date: gateway migrate", Exit.CANNOT_START)
-    if present > migrate.HEAD:
-        raise CommandError(
-            f"The database has schema {present}, newer than this gateway's {migrate.HEAD}: run the newer gateway.",
-            Exit.CANNOT_START,
-        )
-
-
-def _present(values: Mapping[str, object] | None) -> dict[str, object]:
-    return {name: value for name, value in (values or {}).items() if value is not None}
-
-
-def _only(noun: str, text: str, among: Sequence[N]) -> N:
-    found = [thing for thing in among if text in (thing.id, thing.name)]
-    if not found:
-        raise CommandError(f"There is no {noun} named {text}.")
-    if len(found) > 1:
-        ids = ", ".join(thing.id for thing in found)
-        raise CommandError(f"Several are named {text}: say which by id: {ids}.", Exit.WRONG_USAGE)
-    return found[0]
+    try:
+        migrate.accept(present)
+    except migrate.UnknownSchema as error:
+        raise CommandError(str(error), Exit.CANNOT_START) from error
+    return present.revision or migrate.HEAD

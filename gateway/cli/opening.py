@@ -20,9 +20,9 @@ from gateway.settings import Settings
 from gateway.sources import SystemClock, random_base62
 from gateway.store import admin_api_keys, audit_log, migrate, principals, revision
 from gateway.store.admin_api_keys import AdminApiKey
+from gateway.store.audit_log import COMMAND_LINE
 from gateway.store.engine import Connection, Database, is_sqlite, sqlite_path
 
-ACTOR = "cli"
 ID_CHARACTERS = 20
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 _BIND_FAULTS = {
@@ -73,12 +73,13 @@ async def prepare_schema(settings: Settings) -> None:
             await migrate.upgrade(url)
             return
         present = await migrate.current(url)
+        migrate.accept(present)
     except (GatewayError, migrate.UnknownSchema, OSError) as error:
         raise CommandError(with_cause(error), Exit.CANNOT_START) from error
-    if present != migrate.HEAD:
+    if present.is_behind(migrate.HEAD):
         raise CommandError(
-            f"The database is at schema {present or 'none'}, this gateway needs {migrate.HEAD}, and GATEWAY_MIGRATE is "
-            "off. Run: gateway migrate",
+            f"The database is at schema {present.revision or 'none'}, this gateway needs {migrate.HEAD}, and "
+            "GATEWAY_MIGRATE is off. Run: gateway migrate",
             Exit.CANNOT_START,
         )
 
@@ -117,9 +118,12 @@ def _take_owner(connection: Connection, text: str, now: int) -> None:
     id = PREFIXES["admin_api_key"] + random_base62(ID_CHARACTERS)
     key = AdminApiKey(id, "GATEWAY_ADMIN_KEY", "owner", f"...{text[-4:]}", now, None)
     admin_api_keys.create(connection, key, digest(text))
-    event_id, type = "audit_log-" + random_base62(ID_CHARACTERS), "tenant.admin_api_key.created"
-    detail = audit_log.Detail(id, after=key)
-    audit_log.append(connection, audit_log.Event(event_id, now, type, None, ACTOR, None, None, detail))
+    event_id, detail = (
+        audit_log.new_id(now, random_base62(audit_log.EVENT_ID_CHARACTERS)),
+        audit_log.Detail(id, after=key),
+    )
+    event = audit_log.Event(event_id, now, "tenant.admin_api_key.created", None, COMMAND_LINE, None, detail)
+    audit_log.append(connection, event)
 
 
 def server_settings(settings: Settings) -> ServerSettings:

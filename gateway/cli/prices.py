@@ -38,13 +38,27 @@ _MTOK_RATES = {
     "output_reasoning_mtok": "reasoning",
     "output_audio_mtok": "output_audio",
     "output_image_mtok": "output_image",
+    "input_mchars": "character",
 }
 _THOUSAND_RATES = {"web_searches_kcount": "web_search", "requests_kcount": "request"}
+# Of the two kinds of hours the narrower stands, as in genai-prices itself.
+_HOUR_RATES = {"audio_hours": "audio_hour", "input_audio_hours": "audio_hour"}
 _UNCOUNTED = {"storage_searches_kcount", "input_video_mtok", "output_video_mtok"}
 """Priced by genai-prices beside tokens, but in no provider's usage block that the gateway reads."""
 
 _PICO_PER_MICRO_USD = Decimal(10**6)
 _PICO_PER_MILLI_USD = Decimal(10**9)
+_PICO_PER_USD = Decimal(10**12)
+_UNITS = {
+    key: (name, per_unit)
+    for names, per_unit in (
+        (_MTOK_RATES, _PICO_PER_MICRO_USD),
+        (_THOUSAND_RATES, _PICO_PER_MILLI_USD),
+        (_HOUR_RATES, _PICO_PER_USD),
+    )
+    for key, name in names.items()
+}
+"""genai-prices' key -> our rate, and the pico-USD of one unit that one USD of it makes."""
 
 FACTS = (
     # OpenAI: reasoning models refuse max_tokens (https://platform.openai.com/docs/guides/reasoning).
@@ -65,16 +79,16 @@ FACTS = (
     FactRow("gpt-4-0125*", 4_096, False, "max_tokens"),
     FactRow("gpt-4*", 8_192, False, "max_tokens"),
     FactRow("gpt-3.5*", 4_096, False, "max_tokens"),
-    # Anthropic: thinking counts as output and is off unless asked for (https://docs.claude.com/en/docs/about-claude).
-    FactRow("claude-3-7*", 64_000, True, "max_tokens"),
+    # Anthropic: before 5 thinking is off unless it is asked for (https://docs.claude.com/en/docs/about-claude).
+    FactRow("claude-3-7*", 64_000, False, "max_tokens"),
     FactRow("claude-3-5*", 8_192, False, "max_tokens"),
     FactRow("claude-3*", 4_096, False, "max_tokens"),
     FactRow("claude-2*", 4_096, False, "max_tokens"),
-    FactRow("claude-opus-4-[6-9]*", 128_000, True, "max_tokens"),
-    FactRow("claude-opus-4-5*", 64_000, True, "max_tokens"),
-    FactRow("claude-opus-4*", 32_000, True, "max_tokens"),
-    FactRow("claude-sonnet-4*", 64_000, True, "max_tokens"),
-    FactRow("claude-haiku-4*", 64_000, True, "max_tokens"),
+    FactRow("claude-opus-4-[6-9]*", 128_000, False, "max_tokens"),
+    FactRow("claude-opus-4-5*", 64_000, False, "max_tokens"),
+    FactRow("claude-opus-4*", 32_000, False, "max_tokens"),
+    FactRow("claude-sonnet-4*", 64_000, False, "max_tokens"),
+    FactRow("claude-haiku-4*", 64_000, False, "max_tokens"),
     FactRow("claude-*", 128_000, True, "max_tokens"),
     # Google: from 2.5 on the models think (https://ai.google.dev/gemini-api/docs/models).
     FactRow("gemini-1*", 8_192, False, "max_tokens"),
@@ -272,7 +286,7 @@ def _utc_second(moment: time) -> int:
 def _cards(prices: "genai.ModelPrice") -> list[tuple[int, RateCard]] | None:
     """Return the cards and above how many input tokens each applies, None if one of the units is not counted here."""
     rates = {key: price for key, price in vars(prices).items() if price is not None and key not in _UNCOUNTED}
-    if rates.keys() - _MTOK_RATES.keys() - _THOUSAND_RATES.keys():
+    if rates.keys() - _UNITS.keys():
         return None
     starts = {tier.start for price in rates.values() if not isinstance(price, Decimal) for tier in price.tiers}
     return [(above, _card(rates, above)) for above in (-1, *sorted(starts))]
@@ -281,10 +295,11 @@ def _cards(prices: "genai.ModelPrice") -> list[tuple[int, RateCard]] | None:
 def _card(prices: Mapping[str, "Decimal | genai.TieredPrices"], above: int) -> RateCard:
     """Return the rates of a call with just more than `above` input tokens."""
     rates = {"input": 0}
-    for key, price in prices.items():
+    for key in sorted(prices):
+        price = prices[key]
         usd = price if isinstance(price, Decimal) else _step(price, above)
-        per_unit = _PICO_PER_MICRO_USD if key in _MTOK_RATES else _PICO_PER_MILLI_USD
-        rates[_MTOK_RATES.get(key) or _THOUSAND_RATES[key]] = int((usd * per_unit).to_integral_value(ROUND_HALF_EVEN))
+        name, per_unit = _UNITS[key]
+        rates[name] = int((usd * per_unit).to_integral_value(ROUND_HALF_EVEN))
     return msgspec.convert(rates, RateCard)
 
 

@@ -1,4 +1,4 @@
-"""What data commands print: tables for people, JSON for programs."""
+"""What data commands print: tables for people, JSON for programs, CSV for spreadsheets."""
 
 import argparse
 import sys
@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from gateway.admin.spreadsheets import sheet_of
 from gateway.cli.failures import Exit
+from gateway.core.csv_lines import csv_lines
 
 UNWRAPPED_WIDTH = 1_000
 """Columns of a table that goes into a pipe or a file: whoever cuts or greps lines wants them whole."""
@@ -18,10 +20,37 @@ def print_json(value: object) -> None:
     print(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
 
 
-def print_done(arguments: argparse.Namespace, answer: object, sentence: str) -> int:
-    """Print what was done: a sentence, or with --json the answer. Returns the exit code of success."""
+def print_csv(rows: Iterable[Sequence[object]]) -> None:
+    """Print rows as CSV, the first of them names."""
+    sys.stdout.write(csv_lines(rows))
+
+
+def print_list(
+    arguments: argparse.Namespace,
+    kind: type[msgspec.Struct],
+    found: Sequence[msgspec.Struct],
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Sequence[str] = (),
+) -> int:
+    """Print what was found: a table of rows, or the things themselves as JSON or CSV. Returns success's exit code."""
+    if arguments.json:
+        print_json(found)
+    elif arguments.csv:
+        sheet = sheet_of(kind)
+        print_csv([[column.name for column in sheet.columns], *map(sheet.row, found)])
+    else:
+        print_table(columns, rows, right=right)
+    return Exit.DONE
+
+
+def print_done(arguments: argparse.Namespace, answer: msgspec.Struct, sentence: str) -> int:
+    """Print what was done: a sentence, or the answer as JSON or CSV. Returns the exit code of success."""
     if arguments.json:
         print_json(answer)
+    elif arguments.csv:
+        print_list(arguments, type(answer), [answer], (), ())
     else:
         print(sentence)
     return Exit.DONE

@@ -5,8 +5,9 @@ import argparse
 from gateway.admin import projects
 from gateway.admin.projects import ProjectObject
 from gateway.cli.arguments import add_command, commands_of
-from gateway.cli.office import Office, run
-from gateway.cli.printing import moment, print_done, print_json, print_table
+from gateway.cli.asking import Office
+from gateway.cli.office import run
+from gateway.cli.printing import moment, print_done, print_list
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,17 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     query = {"include_archived": "true" if arguments.archived else None}
-    found = run(lambda office: office.list_all(projects.list_projects, query=query))
-    if arguments.json:
-        print_json(found)
-    else:
-        rows = [(project.id, project.name, project.status, moment(project.created_at)) for project in found]
-        print_table(("ID", "NAME", "STATUS", "CREATED"), rows)
-    return 0
+    found = run(arguments, lambda office: office.list_all(projects.list_projects, query=query))
+    rows = [(project.id, project.name, project.status, moment(project.created_at)) for project in found]
+    return print_list(arguments, ProjectObject, found, ("ID", "NAME", "STATUS", "CREATED"), rows)
 
 
 def _create(arguments: argparse.Namespace) -> int:
-    made = run(lambda office: office.ask(projects.create_project, body={"name": arguments.name}))
+    made = run(arguments, lambda office: office.ask(projects.create_project, body={"name": arguments.name}))
     return print_done(arguments, made, f"Created project {made.id} ({made.name}).")
 
 
@@ -41,5 +38,5 @@ def _archive(arguments: argparse.Namespace) -> int:
         project = await office.project(arguments.project)
         return await office.ask(projects.archive_project, {"project_id": project.id})
 
-    ended = run(work)
+    ended = run(arguments, work)
     return print_done(arguments, ended, f"Archived project {ended.id} ({ended.name}); its keys open nothing any more.")

@@ -19,7 +19,7 @@ import msgspec
 from gateway.admin import admin_api_keys, api_keys, projects, users
 from gateway.app import Gateway, load_prices
 from gateway.cli.failures import CommandError, Exit
-from gateway.cli.office import Office, office
+from gateway.cli.office import DatabaseOffice, office
 from gateway.cli.opening import ensure_owner, prepare_schema, run_server, server_settings, sole_server, url_of
 from gateway.cli.serve import require_upstream
 from gateway.core.errors import NotFound
@@ -44,6 +44,33 @@ MODELS: Mapping[Provider, str] = {
 }
 """A cheap model of each provider, for the curl line."""
 WILDCARDS = frozenset("*?[")
+HELLO = [{"role": "user", "content": "Hello!"}]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """How clients of a dialect ask: the URL and fields of a call, and how their SDK for Python is made."""
+
+    path: str
+    fields: Mapping[str, object]
+    sdk: str
+
+
+CLIENTS: Mapping[str, Client] = {
+    "openai": Client(
+        "/v1/chat/completions",
+        {"messages": HELLO},
+        "Or with OpenAI's SDK for Python:\n\n    from openai import OpenAI\n"
+        '    client = OpenAI(base_url="{url}/v1", api_key="{key}")',
+    ),
+    "anthropic": Client(
+        "/v1/messages",
+        {"max_tokens": 100, "messages": HELLO},
+        "Or with Anthropic's SDK for Python:\n\n    from anthropic import Anthropic\n"
+        '    client = Anthropic(base_url="{url}", api_key="{key}")',
+    ),
+}
+"""By the dialect that the model's provider speaks itself; OpenAI's clients can ask for any model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +80,7 @@ class Ready:
     url: str
     key: str
     model: str
+    client: Client
     upstreams: tuple[str, ...]
     folder: Path
     hint: str | None
@@ -73,15 +101,15 @@ def _run(_arguments: argparse.Namespace) -> int:
         require_upstream(settings, "To try the gateway without a provider, unset GATEWAY_CONFIG.")
     with sole_server(settings):
         key = asyncio.run(_furnish(settings))
-        model, hint = _sensible_model(settings)
+        model, client, hint = _sensible_model(settings)
 
         def announce(host: str, port: int) -> None:
             names = tuple(upstream.name for upstream in settings.catalog.upstreams)
             url = url_of(settings, host, port)
-            print(_text(Ready(url, key, model, names, settings.data_folder, hint)), flush=True)
+            print(_text(Ready(url, key, model, client, names, settings.data_folder, hint)), flush=True)
 
         def make_gateway() -> Gateway:
-            return Gateway(settings, demo=demo, reload=lambda: load_catalog(os.environ))
+            return Gateway(settings, demo=demo, reload=lambda: load_catalog(os.environ), owns_process=True)
 
         return run_server(make_gateway, server_settings(settings), announce)
 
@@ -107,13 +135,13 @@ async def _furnish(settings: Settings) -> str:
         return await _key(here)
 
 
-async def _make_admin_key(office: Office) -> None:
+async def _make_admin_key(office: DatabaseOffice) -> None:
     """Make it and print it at once: only its digest is kept, so nobody would ever see it if the start failed later."""
     made = await office.ask(admin_api_keys.create_admin_key, body={"name": "quickstart"})
     print(f"\nThe admin key, shown only this once:\n\n    {made.value}", flush=True)
 
 
-async def _key(office: Office) -> str:
+async def _key(office: DatabaseOffice) -> str:
     """Return the kept key if it still opens, else make one and keep it."""
     path = office.settings.data_folder / KEY_FILE
     try:
@@ -129,19 +157,19 @@ async def _key(office: Office) -> str:
     return made.value
 
 
-async def _opens(office: Office, text: str) -> bool:
+async def _opens(office: DatabaseOffice, text: str) -> bool:
     found = await office.read(lambda connection: principals.find(connection, digest(text)))
     return isinstance(found, Principal) and (found.expires_at is None or found.expires_at > office.now)
 
 
-async def _project(office: Office) -> str:
+async def _project(office: DatabaseOffice) -> str:
     for project in await office.list_all(projects.list_projects):
         if project.name == PROJECT:
             return project.id
     return (await office.ask(projects.create_project, body={"name": PROJECT})).id
 
 
-async def _user(office: Office) -> str:
+async def _user(office: DatabaseOffice) -> str:
     found = (await office.ask(users.list_users, query={"emails": [EMAIL]})).data
     if not found:
         return (await office.ask(users.create_user, body={"email": EMAIL, "name": PROJECT})).id
@@ -161,8 +189,8 @@ def _keep(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _sensible_model(settings: Settings) -> tuple[str, str | None]:
-    """Return a model for the curl line, and what to know if that line cannot work with these upstreams."""
+def _sensible_model(settings: Settings) -> tuple[str, Client, str | None]:
+    """Return a model for the curl line, who asks for it, and what to know if that cannot work with these upstreams."""
     catalog = settings.catalog
     upstreams = catalog.upstreams or (Upstream("demo", "demo", "", ""),)
     known = Catalog(upstreams, catalog.aliases, load_prices(catalog.prices))
@@ -171,19 +199,19 @@ def _sensible_model(settings: Settings) -> tuple[str, str | None]:
     refusal = None
     for model in candidates:
         try:
-            known.find("openai", model)
+            speaks = known.find("openai", model).speaks
         except NotFound as error:
             refusal = refusal or error.message
         else:
-            return model, None
-    return candidates[0], refusal
+            return model, CLIENTS.get(speaks, CLIENTS["openai"]), None
+    return candidates[0], CLIENTS["openai"], refusal
 
 
 def _text(ready: Ready) -> str:
     """Return the friendly lines."""
-    body = msgspec.json.encode({"model": ready.model, "messages": [{"role": "user", "content": "Hello!"}]}).decode()
+    body = msgspec.json.encode({"model": ready.model, **ready.client.fields}).decode()
     curl = (
-        f"curl {ready.url}/v1/chat/completions -H 'Authorization: Bearer {ready.key}' "
+        f"curl {ready.url}{ready.client.path} -H 'Authorization: Bearer {ready.key}' "
         f"-H 'Content-Type: application/json' -d '{body}'"
     )
     if ready.upstreams:
@@ -196,9 +224,7 @@ def _text(ready: Ready) -> str:
     parts = [
         f"\nThe gateway is ready on {ready.url}\n\n{source}",
         f"Try it, in another terminal:\n\n{curl}",
-        "Or with OpenAI's SDK for Python:\n\n"
-        "    from openai import OpenAI\n"
-        f'    client = OpenAI(base_url="{ready.url}/v1", api_key="{ready.key}")',
+        ready.client.sdk.format(url=ready.url, key=ready.key),
         f"What was used: {_command()} usage. Data and this key are in {ready.folder.absolute()}. Ctrl-C ends.",
     ]
     if ready.hint:

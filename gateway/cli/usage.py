@@ -1,60 +1,23 @@
 """`gateway usage`: what was used, from the rollups: a bar per day, and a table by whatever is asked for."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 
 from gateway.admin import projects, users
-from gateway.cli.arguments import add_json
+from gateway.cli.arguments import add_data_options
+from gateway.cli.asking import Office
 from gateway.cli.failures import CommandError, Exit
-from gateway.cli.office import Office, run
-from gateway.cli.printing import print_json, print_table
+from gateway.cli.office import run
+from gateway.cli.printing import print_csv, print_json, print_table
+from gateway.cli.tallies import Day, Figures, Share, Tally, buckets, date_of, tally, total
 from gateway.core.limits import DAY_SECONDS
-from gateway.core.money import render_usd
-from gateway.store import reports
-from gateway.store.engine import Connection
-from gateway.store.reports import Dimension, Filter, Line, Query, Sums, Width
 
-DIMENSIONS = {
-    "model": Dimension.MODEL,
-    "project": Dimension.PROJECT_ID,
-    "user": Dimension.USER_ID,
-    "key": Dimension.API_KEY_ID,
-}
+DIMENSIONS = {"model": "model", "project": "project_id", "user": "user_id", "key": "api_key_id"}
 BAR_CHARACTERS = 30
 MAX_DAYS = 3_660
 FIGURES = ("REQUESTS", "INPUT", "CACHED", "OUTPUT", "COST USD")
 EIGHTHS = " ▏▎▍▌▋▊▉"
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """One row of the report. Cost is a decimal string of USD; `unpriced_requests` had no price and count 0 there."""
-
-    requests: int
-    succeeded: int
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    cost_usd: str
-    unpriced_requests: int
-
-
-@dataclass(frozen=True, slots=True)
-class Day:
-    """A UTC day as YYYY-MM-DD."""
-
-    date: str
-    usage: Figures
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One model, project, user or key."""
-
-    name: str
-    usage: Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", metavar="USER", help="e-mail or id")
     parser.add_argument("--key", metavar="KEY_ID")
     parser.add_argument("--by", choices=tuple(DIMENSIONS), help="a table by this too")
-    add_json(parser)
+    add_data_options(parser)
     parser.set_defaults(run=_run)
 
 
@@ -92,11 +55,13 @@ def _run(arguments: argparse.Namespace) -> int:
     async def work(office: Office) -> tuple[Report, Sequence[int]]:
         return await _report(office, arguments)
 
-    report, costs = run(work)
+    report, sizes = run(arguments, work)
     if arguments.json:
         print_json(report)
+    elif arguments.csv:
+        _print_csv(report)
     else:
-        _print(report, costs)
+        _print(report, sizes)
     return Exit.DONE
 
 
@@ -105,36 +70,31 @@ async def _report(office: Office, arguments: argparse.Namespace) -> tuple[Report
     today = office.now // DAY_SECONDS * DAY_SECONDS
     start = today - (arguments.days - 1) * DAY_SECONDS
     dimension = DIMENSIONS.get(arguments.by)
-    query = Query(
-        Width.DAY,
-        start,
-        today + DAY_SECONDS,
-        frozenset((dimension,) if dimension else ()),
-        await _filter(office, arguments),
-    )
-    lines = await office.read(_reading(query))
-    by_day = {day: reports.total(line.sums for line in found) for day, found in reports.buckets(lines, query).items()}
-    total = reports.total(by_day.values())
-    sizes = [sums.cost_nano_usd if total.cost_nano_usd else _tokens(sums) for sums in by_day.values()]
-    shares = _shares(lines, dimension, await _names(office, arguments.by)) if dimension else []
-    days = [Day(_date(day), _figures(sums)) for day, sums in by_day.items()]
-    return Report(_date(start), _date(today), _figures(total), days, arguments.by, shares), sizes
+    query = {"group_by": dimension, **await _filter(office, arguments)}
+    by_day: dict[int, Tally] = {}
+    groups: dict[str, Tally] = {}
+    async for bucket in buckets(office, start, today + DAY_SECONDS, query):
+        by_day[bucket.start_time] = total(map(tally, bucket.results))
+        for result in bucket.results if dimension else ():
+            name = getattr(result, dimension or "") or "(service accounts)"
+            groups[name] = groups.get(name, Tally()) + tally(result)
+    whole = total(by_day.values())
+    if arguments.key and not whole.requests:
+        await office.project_of_key(arguments.key)  # says so if there is no such key
+    sizes = [day.cost_nano_usd if whole.cost_nano_usd else day.tokens for day in by_day.values()]
+    shares = _shares(groups, await _names(office, arguments.by))
+    days = [Day(date_of(day), used.figures) for day, used in by_day.items()]
+    return Report(date_of(start), date_of(today), whole.figures, days, arguments.by, shares), sizes
 
 
-def _reading(query: Query) -> Callable[[Connection], list[Line]]:
-    return lambda connection: reports.lines(connection, query)
-
-
-async def _filter(office: Office, arguments: argparse.Namespace) -> Filter:
-    project = (await office.project(arguments.project)).id if arguments.project else None
-    user = (await office.user(arguments.user)).id if arguments.user else None
+async def _filter(office: Office, arguments: argparse.Namespace) -> Mapping[str, object]:
     if arguments.key and arguments.key.startswith("sk-"):
         raise CommandError("Give the key's id (key_...), not the key itself: gateway keys list", Exit.WRONG_USAGE)
-    return Filter(project_ids=_one(project), user_ids=_one(user), api_key_ids=_one(arguments.key))
-
-
-def _one(id: str | None) -> frozenset[str] | None:
-    return None if id is None else frozenset((id,))
+    return {
+        "project_ids": (await office.project(arguments.project)).id if arguments.project else None,
+        "user_ids": (await office.user(arguments.user)).id if arguments.user else None,
+        "api_key_ids": arguments.key,
+    }
 
 
 async def _names(office: Office, by: str | None) -> Mapping[str, str]:
@@ -147,34 +107,10 @@ async def _names(office: Office, by: str | None) -> Mapping[str, str]:
     return {}
 
 
-def _shares(lines: Sequence[Line], dimension: Dimension, names: Mapping[str, str]) -> list[Share]:
+def _shares(groups: Mapping[str, Tally], names: Mapping[str, str]) -> list[Share]:
     """Return the groups, the dearest first."""
-    groups: dict[str, list[Sums]] = {}
-    for line in lines:
-        groups.setdefault(getattr(line.group, dimension) or "(service accounts)", []).append(line.sums)
-    totals = {name: reports.total(parts) for name, parts in groups.items()}
-    ordered = sorted(totals.items(), key=lambda item: (-item[1].cost_nano_usd, -_tokens(item[1]), item[0]))
-    return [Share(names.get(id, id), _figures(sums)) for id, sums in ordered]
-
-
-def _tokens(sums: Sums) -> int:
-    return sums.input_tokens + sums.output_tokens
-
-
-def _figures(sums: Sums) -> Figures:
-    return Figures(
-        sums.requests,
-        sums.succeeded,
-        sums.input_tokens,
-        sums.cached_tokens,
-        sums.output_tokens,
-        render_usd(sums.cost_nano_usd),
-        sums.unpriced_requests,
-    )
-
-
-def _date(unix_seconds: int) -> str:
-    return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%d}"
+    ordered = sorted(groups.items(), key=lambda item: (-item[1].cost_nano_usd, -item[1].tokens, item[0]))
+    return [Share(names.get(id, id), used.figures) for id, used in ordered]
 
 
 def _print(report: Report, sizes: Sequence[int]) -> None:
@@ -192,6 +128,15 @@ def _print(report: Report, sizes: Sequence[int]) -> None:
         )
     if (count := report.total.unpriced_requests) > 0:
         print(f"\n{count} {'request' if count == 1 else 'requests'} to models without a price: counted as 0 USD.")
+
+
+def _print_csv(report: Report) -> None:
+    """Print a row per day or, with --by, per share."""
+    rows = [(share.name, share.usage) for share in report.shares]
+    if report.by is None:
+        rows = [(day.date, day.usage) for day in report.days]
+    names = [field.name for field in fields(Figures)]
+    print_csv([(report.by or "date", *names), *((name, *astuple(usage)) for name, usage in rows)])
 
 
 def _cells(figures: Figures) -> tuple[object, ...]:

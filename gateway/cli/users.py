@@ -4,10 +4,11 @@ import argparse
 from functools import partial
 
 from gateway.admin import users
-from gateway.admin.users import UserObject
+from gateway.admin.users import Erased, UserObject
 from gateway.cli.arguments import add_command, commands_of
-from gateway.cli.office import Office, run
-from gateway.cli.printing import moment, print_done, print_json, print_table
+from gateway.cli.asking import Office
+from gateway.cli.office import run
+from gateway.cli.printing import moment, print_done, print_list
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,25 +25,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         command = add_command(commands, name, summary, partial(_set_disabled, disabled=disabled))
         command.add_argument("user", metavar="USER", help="e-mail or id")
+    erase = add_command(commands, "erase", "forget who a user was, for good; what they used stays", _erase)
+    erase.add_argument("user", metavar="USER", help="e-mail, or id of a user who was deleted")
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    found = run(lambda office: office.list_all(users.list_users))
-    if arguments.json:
-        print_json(found)
-    else:
-        rows = [
-            (user.id, user.email, user.name, user.role, "disabled" if user.disabled else "active", moment(user.created))
-            for user in found
-        ]
-        print_table(("ID", "E-MAIL", "NAME", "ROLE", "STATUS", "CREATED"), rows)
-    return 0
+    found = run(arguments, lambda office: office.list_all(users.list_users))
+    rows = [
+        (user.id, user.email, user.name, user.role, "disabled" if user.disabled else "active", moment(user.created))
+        for user in found
+    ]
+    return print_list(arguments, UserObject, found, ("ID", "E-MAIL", "NAME", "ROLE", "STATUS", "CREATED"), rows)
 
 
 def _create(arguments: argparse.Namespace) -> int:
     body = {"email": arguments.email, "name": arguments.name or arguments.email, "role": arguments.role}
-    made = run(lambda office: office.ask(users.create_user, body=body))
+    made = run(arguments, lambda office: office.ask(users.create_user, body=body))
     return print_done(arguments, made, f"Created user {made.id} ({made.email}).")
+
+
+def _erase(arguments: argparse.Namespace) -> int:
+    async def work(office: Office) -> Erased:
+        # An id is taken as it is: the user may be deleted, and then nothing else leads to them.
+        id = (await office.user(arguments.user)).id if "@" in arguments.user else arguments.user
+        return await office.ask(users.erase_user, {"user_id": id})
+
+    gone = run(arguments, work)
+    return print_done(arguments, gone, f"Erased user {gone.id}: nothing tells who it was; what they used stays.")
 
 
 def _set_disabled(arguments: argparse.Namespace, *, disabled: bool) -> int:
@@ -50,6 +59,6 @@ def _set_disabled(arguments: argparse.Namespace, *, disabled: bool) -> int:
         user = await office.user(arguments.user)
         return await office.ask(users.update_user, {"user_id": user.id}, body={"disabled": disabled})
 
-    changed = run(work)
+    changed = run(arguments, work)
     effect = "their keys open nothing from the next call on" if disabled else "their keys open again"
     return print_done(arguments, changed, f"{'Disabled' if disabled else 'Enabled'} user {changed.email}: {effect}.")

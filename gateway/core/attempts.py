@@ -21,7 +21,7 @@ class FailedAttempts:
 
     def add(self, address: str, now: float) -> None:
         """Count one failure."""
-        network = _network(address)
+        network = network_of(address)
         # Full is full: hammering on does not lengthen the wait.
         self._levels[network] = min(self._level(network, now) + 1, self._per_second), now
         self._levels.move_to_end(network)
@@ -31,14 +31,15 @@ class FailedAttempts:
     def is_over(self, address: str, now: float) -> bool:
         """Tell whether the address has used up its failures for now."""
         # A whole failure has to fit again.
-        return self._level(_network(address), now) > self._per_second - 1
+        return self._level(network_of(address), now) > self._per_second - 1
 
     def _level(self, network: str, now: float) -> float:
         level, at = self._levels.get(network, (0.0, now))
         return max(0.0, level - abs(now - at) * self._per_second)
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
+    """Return what stands for all addresses of one host: an IPv4 address itself, the /64 of an IPv6 address."""
     if ":" not in address:
         return address
     try:

@@ -6,6 +6,7 @@
     ├── Forbidden             403  model_not_allowed, model_not_priced, insufficient_permissions
     ├── NotFound              404  route_not_served, model_not_found, and objects that are not the caller's
     ├── Conflict              409  the object's state or name does not allow the change
+    ├── Gone                  410  a path of an earlier gateway; the message has the new one
     ├── BodyTooLarge          413
     ├── UnsupportedEncoding   415  a compressed request body
     ├── TooManyRequests       429  a limit, a budget, too many failed authentications
@@ -89,6 +90,15 @@ class Conflict(InvalidRequest):
     """The change contradicts what is there."""
 
     status = 409
+
+
+class Gone(InvalidRequest):
+    """What was served here is served elsewhere now."""
+
+    status = 410
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="gone")
 
 
 class BodyTooLarge(InvalidRequest):

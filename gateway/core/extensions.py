@@ -12,3 +12,6 @@ class Connection(Protocol):
 
     def when_gone(self, callback: Callable[[], None] | None) -> None:
         """Have `callback` called once the client has left, perhaps now; None takes it back."""
+
+    def hang_up(self) -> None:
+        """Close before the answer is complete: the client sees that it is not whole."""

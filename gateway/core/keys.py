@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from gateway.core.errors import InvalidKey, InvalidRequest
 from gateway.core.ids import base62
@@ -69,8 +69,27 @@ def is_well_formed(text: str) -> bool:
     return _SHAPE.fullmatch(text) is not None and checksum(text[:-CHECKSUM_LENGTH]) == text[-CHECKSUM_LENGTH:]
 
 
-def find_credential(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -> str:
-    """Return the one key text of a request. `query` is given on Gemini paths only.
+def without_key(query: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Take the key out of a query such as `alt=sse&key=...`, where Google's clients may send it.
+
+    Returns the query without it, and the header that carries it from here on (several where it was sent twice).
+    """
+    kept, keys = [], []
+    for pair in query.split(b"&"):
+        name, _, value = pair.partition(b"=")
+        if _unquoted(name) == "key":
+            keys.append((b"x-goog-api-key", _unquoted(value).encode("latin-1", "replace")))
+        else:
+            kept.append(pair)
+    return b"&".join(kept), keys
+
+
+def _unquoted(text: bytes) -> str:
+    return unquote_plus(text.decode("latin-1"))
+
+
+def find_credential(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the one key text of a request.
 
     Raises InvalidKey if there is none or it cannot be a key, InvalidRequest if two differ.
     """
@@ -78,8 +97,6 @@ def find_credential(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") 
     for name, value in headers:
         if name in _CREDENTIAL_HEADERS:
             found.append(_bearer(value) if name == b"authorization" else value.decode("latin-1").strip())
-    if query:
-        found += [value for name, value in parse_qsl(query.decode("latin-1")) if name == "key"]
     texts = {text for text in found if text} if len(found) > 1 else found
     if len(texts) > 1:
         raise InvalidRequest(

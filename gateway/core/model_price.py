@@ -11,7 +11,7 @@ from itertools import chain
 
 import msgspec
 
-from gateway.core.rates import Rates
+from gateway.core.rates import Rates, Unit, raised
 from gateway.core.usage import Usage
 
 DAY_SECONDS = 86_400
@@ -52,22 +52,28 @@ class ModelPrice:
 
     Rows are sorted by day, second of the day and input tokens, and the first of them applies always. `service_tiers`
     has rows only where they differ from the standard ones. `steps` are all the numbers of input tokens above which
-    some rates change, and `remembered_dearest` keeps the last answers of `dearest`.
+    some rates change, `units` all that a call must be measured in, and `remembered_dearest` keeps the last answers of
+    `dearest`.
     """
 
-    __slots__ = ("remembered_dearest", "service_tiers", "standard", "steps")
+    __slots__ = ("remembered_dearest", "service_tiers", "standard", "steps", "units")
 
     def __init__(
         self, standard: tuple[PriceRow, ...], service_tiers: Mapping[str, tuple[PriceRow, ...]] | None = None
     ) -> None:
         self.standard = standard
         self.service_tiers = service_tiers or {}
-        all_rows = chain(standard, *self.service_tiers.values())
+        all_rows = tuple(chain(standard, *self.service_tiers.values()))
         self.steps = tuple(sorted({row.above_input_tokens for row in all_rows}))
+        self.units = frozenset[Unit]().union(*(row.rates.units for row in all_rows))
         self.remembered_dearest: dict[tuple[int, int, Reach], tuple[int, int]] = {}
 
     def rates(self, usage: Usage, admitted_at_seconds: int) -> Rates:
         """Return the rates that apply to a call of this usage, admitted at this Unix second."""
+        rates = self._listed(usage, admitted_at_seconds)
+        return raised(rates, usage.surcharge_percent) if usage.surcharge_percent else rates
+
+    def _listed(self, usage: Usage, admitted_at_seconds: int) -> Rates:
         rows = self.standard
         if usage.service_tier is not None:
             rows = self.service_tiers.get(usage.service_tier, rows)
@@ -95,7 +101,7 @@ def dearest(
 
     Looks at the service tiers within reach, at the rows of up to `max_input_tokens`, and at what a cached, written,
     audio or image token costs; the clocks may differ by CLOCK_SKEW_SECONDS. Fees by the call (web searches) are not in
-    it. The answer is remembered for a minute.
+    it, nor what is not paid by the token. The answer is remembered for a minute.
     """
     minute = admitted_at_seconds // CLOCK_SKEW_SECONDS
     key = (minute, bisect_left(price.steps, max_input_tokens), reach)

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from gateway.core.model_price import ModelPrice, PriceRow, flat_price
-from gateway.core.money import parse_rate
+from gateway.core.money import parse_fee, parse_rate
 from gateway.core.rates import RateCard, resolve
 
 MAX_NAME_LENGTH = 256
@@ -32,28 +32,48 @@ _OVERRIDE_RATES = {
     "cache_write_1h": "cache_write_1h",
     "input_audio": "input_audio",
     "output_audio": "output_audio",
+    "characters": "character",
 }
-"""The keys of `[prices."model"]` in the settings, and the rates they set."""
+"""The keys of `[prices."model"]` in the settings that are USD per million, and the rates they set."""
+_OVERRIDE_FEES = ("image", "audio_minute")
+"""The keys that are USD each; that of pictures may have a quality and a size behind it."""
+_FEE_KEY = re.compile(r"audio_minute|image(_[a-z]{1,32})?(_[0-9]{1,5}x[0-9]{1,5})?")
+_MINUTES_PER_HOUR = 60
 
 
 def override_price(model: str, words: Mapping[str, str]) -> ModelPrice:
-    """Read an administrator's price of a model: USD per million tokens as strings, `input` and `output` at least.
+    """Read an administrator's price of a model, amounts of USD as strings.
 
-    Raises ValueError, naming the model and the key, for an unknown or missing key and for what `parse_rate` refuses.
+    Raises ValueError, naming the model and the key, for an unknown or missing key and for what `parse_rate` and
+    `parse_fee` refuse.
     """
-    unknown = sorted(words.keys() - _OVERRIDE_RATES.keys())
+    unknown = sorted(key for key in words if key not in _OVERRIDE_RATES and not _FEE_KEY.fullmatch(key))
     if unknown:
-        raise ValueError(f'prices."{model}": unknown key {unknown[0]!r}; the keys are {", ".join(_OVERRIDE_RATES)}')
-    for key in ("input", "output"):
-        if key not in words:
-            raise ValueError(f'prices."{model}": {key} is missing; write "0" where it costs nothing')
-    parsed: dict[str, int] = {}
+        known = ", ".join((*_OVERRIDE_RATES, *_OVERRIDE_FEES))
+        raise ValueError(f'prices."{model}": unknown key {unknown[0]!r}; the keys are {known}')
+    card: dict[str, int] = {}
+    images: dict[str, int] = {}
     for key, text in words.items():
         try:
-            parsed[_OVERRIDE_RATES[key]] = parse_rate(text)
+            if key in _OVERRIDE_RATES:
+                card[_OVERRIDE_RATES[key]] = parse_rate(text)
+            elif key == "audio_minute":
+                card["audio_hour"] = parse_fee(text) * _MINUTES_PER_HOUR
+            else:
+                images[key.removeprefix("image").removeprefix("_")] = parse_fee(text)
         except ValueError as error:
             raise ValueError(f'prices."{model}".{key}: {error}') from error
-    return flat_price(resolve(msgspec.convert(parsed, RateCard)))
+    if missing := _missing(card, images):
+        raise ValueError(f'prices."{model}": {missing} is missing; write "0" where it costs nothing')
+    return flat_price(resolve(msgspec.convert({"input": 0, **card, "images": images or None}, RateCard)))
+
+
+def _missing(card: Mapping[str, int], images: Mapping[str, int]) -> str | None:
+    """Return the key that is needed and not there: a price without tokens must say what else is paid."""
+    if images and "" not in images:
+        return "image"
+    has_tokens = card.keys() - {"audio_hour", "character"} or not (card or images)
+    return next((key for key in ("input", "output") if has_tokens and key not in card), None)
 
 
 class CardRow(msgspec.Struct, frozen=True, array_like=True):
@@ -145,6 +165,10 @@ class PriceTable:
         listed = {name for models in self._by_name.values() for name in models}
         return frozenset(listed | {name for name in self._overrides if not set("*?[") & set(name)})
 
+    def names_of(self, provider: str) -> frozenset[str]:
+        """Return the names of the models that have an entry of their own at this provider species."""
+        return frozenset(self._by_name.get(_DATA_PROVIDERS.get(provider, provider), ()))
+
     def lookup(self, provider: str, model: str) -> ModelPrice | None:
         """Return the model's price at this provider species, None if it is not known."""
         return self._known(provider, model)[0]
@@ -156,12 +180,18 @@ class PriceTable:
     def _known(self, provider: str, model: str) -> tuple[ModelPrice | None, ModelFacts]:
         known = self._remembered.get((provider, model))
         if known is None:
-            known = self._find(_DATA_PROVIDERS.get(provider, provider), model.lower())
+            known = self._find(self._lister(provider, model.lower()), model.lower())
             if len(model) <= MAX_NAME_LENGTH:
                 if len(self._remembered) >= MAX_REMEMBERED_NAMES:
                     self._remembered.clear()
                 self._remembered[provider, model] = known
         return known
+
+    def _lister(self, provider: str, name: str) -> str:
+        """Return whose prices and facts count at a species: at the demo upstream those of the model's own provider."""
+        if provider != "demo":
+            return _DATA_PROVIDERS.get(provider, provider)
+        return next((lister for lister in _SHOWN_BY_DEMO if self._entry(lister, name) is not None), "openai")
 
     def _find(self, provider: str, name: str) -> tuple[ModelPrice | None, ModelFacts]:
         if len(name) > MAX_NAME_LENGTH:
@@ -207,6 +237,8 @@ class PriceTable:
 
 _DATA_PROVIDERS = {"gemini": "google", "demo": "openai"}
 """The gateway's species whose name in the data file is another one."""
+
+_SHOWN_BY_DEMO = ("openai", "anthropic", "google")
 
 _COMPACT_DATE = re.compile(r"-(20[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])(?=-|:|$)")
 

@@ -76,6 +76,11 @@ def last_boundary(data: bytes) -> int:
 
 def split_events(data: bytes) -> list[bytes]:
     """Split whole events from each other; each keeps its blank line, so that joining them gives the data back."""
+    if _is_plain(data):
+        return [data]
+    if b"\r" not in data:
+        *ended, rest = data.split(b"\n\n")
+        return [event + b"\n\n" for event in ended] + ([rest] if rest else [])
     events = []
     start = 0
     for match in _BOUNDARY.finditer(data):
@@ -88,8 +93,13 @@ def split_events(data: bytes) -> list[bytes]:
 
 def data_of(event: bytes) -> bytes:
     """Return an event's data: its `data:` lines joined with LF, b"" for comments and events without data."""
-    if event.startswith(b"data: ") and event.count(b"\n") == 2 and event.endswith(b"\n\n") and b"\r" not in event:
-        return event[6:-2]
+    if event.startswith(b"data: ") and _is_plain(event):
+        return event[6:].rstrip(b"\r\n")
+    if event.startswith(b"event: ") and event.endswith(b"\n\n") and b"\r" not in event:
+        # As Anthropic and OpenAI's responses write them: a line with the event's type, a line with its data.
+        _, line, rest = event.split(b"\n", 2)
+        if rest == b"\n" and line.startswith(b"data: "):
+            return line[6:]
     lines = []
     for line in _LINE_END.split(event.removeprefix(_BYTE_ORDER_MARK)):
         if line.startswith(b"data:"):
@@ -97,3 +107,12 @@ def data_of(event: bytes) -> bytes:
         elif line == b"data":
             lines.append(b"")
     return b"\n".join(lines)
+
+
+def _is_plain(event: bytes) -> bool:
+    """Tell quickly of what most streams are made of: one event, of one line."""
+    lines = event.count(b"\n")
+    if lines != 2:
+        return False
+    returns = event.count(b"\r")
+    return event.endswith(b"\r\n\r\n") if returns == 2 else returns == 0 and event.endswith(b"\n\n")

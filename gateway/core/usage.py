@@ -1,19 +1,31 @@
 """The canonical record of what one call used, whatever dialect reported it.
 
-Every figure is a count of tokens but `web_searches`. Subsets are inside their totals: cached, cache writes, audio and
-images inside the input; reasoning, audio and images inside the output. The dialects map to it:
+Figures named `*_tokens` count tokens. Subsets are inside their totals: cached, cache writes, audio and images inside
+the input; reasoning, audio and images inside the output. The dialects map to it:
 
     OpenAI     as reported: prompt_tokens already contains cached and written tokens
     Anthropic  input = input_tokens + cache_creation_input_tokens + cache_read_input_tokens
     Gemini     input = promptTokenCount + toolUsePromptTokenCount, output = candidatesTokenCount + thoughtsTokenCount
 """
 
+from collections.abc import Sequence
+
 import msgspec
+from msgspec.structs import replace
 
 MAX_COUNT = 2**53
 """The largest count that is believed, the largest integer that every JSON reader keeps exact."""
 _COUNTS = 13
-"""The first fields of Usage are counts, what follows is not."""
+"""The first fields of Usage are counts that a dialect reads from a usage block."""
+_SUMMED = _COUNTS + 3
+"""They and those behind them add up."""
+
+
+class OtherModel(msgspec.Struct, frozen=True, gc=False):
+    """What another model used inside the same call: an adviser, or one that answered instead."""
+
+    model: str
+    usage: "Usage"
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -21,9 +33,13 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `cache_write_tokens` are those with the provider's default time to live, `cache_write_1h_tokens` those kept for an
     hour; the two do not overlap. `cached_audio_tokens` and `cached_image_tokens` are the overlap of cached with audio
-    and image. `service_tier` is the one that served the call: OpenAI's word of the answer, "batch" for batches, "fast"
-    for Anthropic's fast speed; None for the standard one. `is_clamped` tells that the reported figures contradicted
-    each other.
+    and image. Beside tokens: `images` are pictures made, `audio_ms` milliseconds of audio heard or spoken, `characters`
+    those of a text that was read aloud, `image_size` the pictures' size such as 1024x1024 and `image_quality` a word
+    such as hd, None when there are none or nobody tells. `service_tier` is the one that served the call: OpenAI's word
+    of the answer, "batch" for batches, "fast" for Anthropic's fast speed; None for the standard one. `is_clamped` tells
+    that the reported figures contradicted each other. What `others` used is not in these counts. `surcharge_percent` is
+    what each token costs above its listed price, because of where the call was served.
+    `upstream_cost_nano_usd` is what the provider itself says the call cost, None where it does not.
     """
 
     input_tokens: int = 0
@@ -39,13 +55,39 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     output_audio_tokens: int = 0
     output_image_tokens: int = 0
     web_searches: int = 0
+    images: int = 0
+    audio_ms: int = 0
+    characters: int = 0
     service_tier: str | None = None
+    image_size: str | None = None
+    image_quality: str | None = None
+    surcharge_percent: int = 0
     is_clamped: bool = False
+    others: tuple[OtherModel, ...] = ()
+    upstream_cost_nano_usd: int | None = None
 
     @property
     def total_tokens(self) -> int:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
+
+    @property
+    def is_nothing(self) -> bool:
+        """True for a call that used nothing which a model could be paid by."""
+        counted = self.input_tokens or self.output_tokens or self.images or self.audio_ms or self.characters
+        return not (counted or self.others)
+
+    def whole(self) -> "Usage":
+        """Return these counts and those of the other models together."""
+        return added((self, *(other.usage for other in self.others))) if self.others else self
+
+
+def added(parts: Sequence[Usage]) -> Usage:
+    """Return the sums of one or more parts' counts; all else is the first one's, and no other models."""
+    counts = [sum(column) for column in zip(*(msgspec.structs.astuple(part)[:_SUMMED] for part in parts), strict=True)]
+    names = Usage.__struct_fields__[:_SUMMED]
+    is_clamped = any(part.is_clamped for part in parts)
+    return replace(parts[0], **dict(zip(names, counts, strict=True)), is_clamped=is_clamped, others=())
 
 
 def checked_usage(
@@ -88,6 +130,31 @@ def checked_usage(
         service_tier=service_tier,
     )
     return reported if _is_consistent(reported) else _clamped(reported)
+
+
+def with_media(
+    usage: Usage,
+    *,
+    images: int = 0,
+    audio_ms: int = 0,
+    characters: int = 0,
+    image_size: str | None = None,
+    image_quality: str | None = None,
+) -> Usage:
+    """Add what is not measured in tokens. Never raises: a count outside 0..MAX_COUNT is clamped, `is_clamped` tells.
+
+    Apart from `checked_usage`, because CPython calls a function with more than 15 keywords at twice the price.
+    """
+    clamp = _Clamp()
+    return replace(
+        usage,
+        images=clamp.bound(images, MAX_COUNT),
+        audio_ms=clamp.bound(audio_ms, MAX_COUNT),
+        characters=clamp.bound(characters, MAX_COUNT),
+        image_size=image_size,
+        image_quality=image_quality,
+        is_clamped=usage.is_clamped or clamp.happened,
+    )
 
 
 def _is_consistent(usage: Usage) -> bool:

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from gateway.core.call import NOTHING, Call, Reading
+from gateway.core.call import NOTHING, Call, Head, Reading
+from gateway.dialects.chat_parts import Arguments, Content, arguments_text, thought, written
 from gateway.dialects.json_body import change, check_model, decode
 from gateway.dialects.openai import OPENAI, Choices, TokenCap, UsageBlock, is_text_only, usage_from
 from gateway.dialects.references import references_in
@@ -25,14 +26,14 @@ class Request(msgspec.Struct, gc=False):
     max_completion_tokens: TokenCap | None = None
     n: Choices | None = None
     service_tier: str | None = None
-    web_search_options: msgspec.Raw | None = None
+    web_search_options: dict[str, object] | None = None
 
 
 class Function(msgspec.Struct, gc=False):
     """A function call, whole or a delta of one."""
 
     name: str | None = None
-    arguments: str | None = None
+    arguments: Arguments = None
 
 
 class ToolCall(msgspec.Struct, gc=False):
@@ -44,7 +45,7 @@ class ToolCall(msgspec.Struct, gc=False):
 class Message(msgspec.Struct, gc=False):
     """A message or a delta: everything in it that the model wrote."""
 
-    content: str | None = None
+    content: Content = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -72,7 +73,7 @@ class Answer(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: UsageBlock | None = None
     service_tier: str | None = None
-    error: msgspec.Raw | None = None
+    error: object = None
     x_groq: GroqExtra | None = None
 
 
@@ -98,13 +99,15 @@ class ChatCompletions:
         del call
         return "/chat/completions"
 
-    def parse(self, body: bytes) -> Call:
+    def parse(self, body: bytes, _head: Head, /) -> Call:
         """Read a request. Raises InvalidRequest."""
         asked = decode(body, _requests, DECISIVE)
         cap_field = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
+        plain = is_text_only(body)
+        model = check_model(asked.model)
         return Call(
             operation=self.operation,
-            model=check_model(asked.model),
+            model=model,
             body=body,
             streams=asked.stream is True,
             wants_usage=asked.stream_options is not None and asked.stream_options.include_usage is True,
@@ -113,9 +116,10 @@ class ChatCompletions:
             cap_field=cap_field,
             choices=asked.n or 1,
             service_tier=asked.service_tier,
-            text_only=is_text_only(body) and asked.web_search_options is None,
-            has_audio=b"audio" in body,
-            references=references_in(body, ("messages",)) if b"file_id" in body or b"\\u00" in body else (),
+            text_only=plain and asked.web_search_options is None,
+            has_audio=not plain and body.find(b"audio") >= 0,
+            references=() if plain else references_in(body, ("messages",)),
+            costs=asked.web_search_options is not None or "-search-" in model,  # no answer tells of the search
         )
 
     def rewrite(self, call: Call, *, model: str, output_cap: int | None, cap_field: str, ask_usage: bool) -> bytes:
@@ -131,9 +135,7 @@ class ChatCompletions:
 
     def read_answer(self, body: bytes) -> Reading:
         """Read usage and text of a whole completion."""
-        try:
-            answer = _answers.decode(body)
-        except (msgspec.MsgspecError, RecursionError):
+        if (answer := _answer(body)) is None:
             return NOTHING
         reading = _reading(answer, reads_text=False)
         # Nobody counts the text of an answer that says what it used.
@@ -143,19 +145,29 @@ class ChatCompletions:
         """Read one chunk."""
         if data.startswith(b"[DONE]"):
             return Reading(ends=True)
-        try:
-            answer = _answers.decode(data)
-        except (msgspec.MsgspecError, RecursionError):
-            return NOTHING
-        return _reading(answer, reads_text=True)
+        answer = _answer(data)
+        return NOTHING if answer is None else _reading(answer, reads_text=True)
+
+
+def _answer(data: bytes) -> Answer | None:
+    """Read a completion or a chunk. Of one whose choices have a shape that we don't know the figures are read alone."""
+    try:
+        return _answers.decode(data)
+    except (msgspec.MsgspecError, RecursionError):
+        pass
+    try:
+        told = msgspec.convert({**msgspec.json.decode(data, type=dict[str, object]), "choices": None}, Answer)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return told if told.usage or told.x_groq else None
 
 
 def _reading(answer: Answer, *, reads_text: bool) -> Reading:
     block = answer.usage or (answer.x_groq.usage if answer.x_groq else None)
     return Reading(
         usage=usage_from(block, answer.service_tier),
-        usage_only=block is not None and answer.choices == [],
-        error=answer.error is not None and bytes(answer.error) not in (b"null", b"{}", b'""'),
+        usage_only=block is not None and answer.choices == [] and not answer.error,
+        error=bool(answer.error),
         text="".join(map(_text, answer.choices)) if reads_text and answer.choices else "",
     )
 
@@ -168,8 +180,9 @@ def _text(choice: Choice) -> str:
     called = [call.function for call in message.tool_calls or () if call.function]
     if message.function_call:
         called.append(message.function_call)
-    parts = [message.content, message.refusal, message.reasoning_content or message.reasoning]
-    parts += [part for function in called for part in (function.name, function.arguments)]
+    content = message.content
+    parts = [thought(content), written(content), message.refusal, message.reasoning_content or message.reasoning]
+    parts += [part for function in called for part in (function.name, arguments_text(function.arguments))]
     return "".join(part for part in parts if part)
 
 

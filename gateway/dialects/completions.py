@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from gateway.core.call import Call
+from gateway.core.call import Call, Head
 from gateway.dialects.chat_completions import ChatCompletions, StreamOptions
 from gateway.dialects.json_body import check_model, decode
 from gateway.dialects.openai import Choices, is_text_only
@@ -39,7 +39,7 @@ class Completions(ChatCompletions):
         del call
         return "/completions"
 
-    def parse(self, body: bytes) -> Call:
+    def parse(self, body: bytes, _head: Head, /) -> Call:
         """Read a request. Each prompt of a list has choices of its own. Raises InvalidRequest."""
         asked = decode(body, _requests, DECISIVE)
         many = asked.prompt if isinstance(asked.prompt, list) else []

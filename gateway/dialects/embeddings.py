@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.core.call import NOTHING, Call, Reading
+from gateway.core.call import NOTHING, Call, Head, Reading
 from gateway.dialects.json_body import change, check_model, decode
 from gateway.dialects.openai import OPENAI, UsageBlock, usage_from
 
@@ -38,7 +38,7 @@ class Embeddings:
         del call
         return "/embeddings"
 
-    def parse(self, body: bytes) -> Call:
+    def parse(self, body: bytes, _head: Head, /) -> Call:
         """Read a request. Raises InvalidRequest."""
         asked = decode(body, _requests, DECISIVE)
         return Call(operation=self.operation, model=check_model(asked.model), body=body, output_cap=0)

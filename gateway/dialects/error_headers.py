@@ -7,11 +7,15 @@ def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
     """Return `retry-after` in whole seconds, `retry-after-ms`, `x-should-retry` and, on 401, `www-authenticate`."""
     headers: list[tuple[bytes, bytes]] = []
     if error.retry_after_seconds is not None:
-        milliseconds = max(int(error.retry_after_seconds * 1000), 1)
-        headers.append((b"retry-after", b"%d" % -(-milliseconds // 1000)))
-        headers.append((b"retry-after-ms", b"%d" % milliseconds))
+        headers += retry_after_headers(error.retry_after_seconds)
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers
+
+
+def retry_after_headers(seconds: float) -> list[tuple[bytes, bytes]]:
+    """Return the time to wait, in whole seconds and in milliseconds."""
+    milliseconds = max(int(seconds * 1000), 1)
+    return [(b"retry-after", b"%d" % -(-milliseconds // 1000)), (b"retry-after-ms", b"%d" % milliseconds)]

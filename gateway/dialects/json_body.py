@@ -20,11 +20,21 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ALIKE = bytes.maketrans(b"{}", b"[]")
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _MODEL = re.compile(r"[!-~]+")
+_SURROGATES = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair: one character
+    rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+    rb"|\\.",  # any other escape, so that its second character begins none
+    re.DOTALL,
+)
+_REPLACEMENT = b"\\ufffd"
 T = TypeVar("T")
 
 
-def decode(body: bytes, decoder: "msgspec.json.Decoder[T]", decisive: Sequence[bytes]) -> T:
-    """Decode a body. `decisive` are the quoted names of the fields that must not stand twice at the top.
+def decode(
+    body: bytes, decoder: "msgspec.json.Decoder[T]", decisive: Sequence[bytes], inside: Sequence[bytes] = ()
+) -> T:
+    """Decode a body. `decisive` are the quoted names of the fields that must not stand twice at the top, `inside` those
+    that must not in any object right below.
 
     Raises InvalidRequest that says what is wrong and, in `param`, where.
     """
@@ -37,16 +47,25 @@ def decode(body: bytes, decoder: "msgspec.json.Decoder[T]", decisive: Sequence[b
     try:
         decoded = decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _validation_error(str(error)) from None
+        raise validation_error(str(error)) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
-    if b"\\u00" in body:
-        _check_twice(body, decisive)
-    for name in decisive:
+    if body.find(b"\\u00") >= 0:  # not `in`: for bytes that first raises an error of its own
+        _check_twice(body, decisive, inside)
+    for name in decisive if not inside else (*decisive, *inside):
         if body.count(name) > 1:
-            _check_twice(body, decisive)
+            _check_twice(body, decisive, inside)
             break
     return decoded
+
+
+def without_lone_surrogates(body: bytes) -> bytes:
+    """Return the body with U+FFFD for each half of a surrogate pair that stands alone, in as many bytes.
+
+    Such halves come from texts cut in the middle of an emoji. They are no character, and our decoder refuses them where
+    others are lenient each in its own way; so the provider gets exactly what was read here, as with every body.
+    """
+    return _SURROGATES.sub(lambda found: found[0] if found["lone"] is None else _REPLACEMENT, body)
 
 
 def check_model(model: str) -> str:
@@ -72,23 +91,27 @@ def _check_utf8(body: bytes) -> None:
         raise InvalidRequest(f"The request body is not UTF-8: byte {error.start} does not belong there.") from None
 
 
-def _check_depth(body: bytes) -> None:
-    """Take away pairs of brackets, innermost first, as often as levels are allowed."""
+def is_deeper(body: bytes, levels: int) -> bool:
+    """Tell whether JSON is nested deeper than that: take away pairs of brackets, innermost first, so often."""
     # Lists and objects count alike, else one turn would take a list and the object around it. Whether brackets match
     # is for the decoder to say.
+    if body.count(b"[") + body.count(b"{") <= levels:
+        return False
     brackets = _STRINGS.sub(b"", body).translate(_ALIKE, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
+    for _ in range(levels):
         shorter = brackets.replace(b"[]", b"")
         if len(shorter) == len(brackets):
             break
         brackets = shorter
-    if brackets:
+    return bool(brackets)
+
+
+def _check_depth(body: bytes) -> None:
+    if is_deeper(body, MAX_DEPTH):
         raise InvalidRequest(f"The request body is not valid JSON, or nested deeper than {MAX_DEPTH} levels.")
 
 
-def _check_twice(body: bytes, decisive: Sequence[bytes]) -> None:
-    names = {name[1:-1].decode() for name in decisive}
-
+def _check_twice(body: bytes, decisive: Sequence[bytes], inside: Sequence[bytes]) -> None:
     class Pairs(list[tuple[str, object]]):
         """An object's fields, as they stand."""
 
@@ -96,17 +119,28 @@ def _check_twice(body: bytes, decisive: Sequence[bytes]) -> None:
         fields = JSONDecoder(object_pairs_hook=Pairs).decode(body.decode())
     except (JSONDecodeError, RecursionError, ValueError):
         raise InvalidRequest("The request body is not valid JSON.") from None
-    seen = [name for name, _ in fields if name in names] if isinstance(fields, Pairs) else []
+    if isinstance(fields, Pairs):
+        _check_once(fields, decisive, "")
+        for name, value in fields if inside else ():
+            if isinstance(value, Pairs):
+                _check_once(value, inside, f"{name}.")
+
+
+def _check_once(fields: list[tuple[str, object]], names: Sequence[bytes], path: str) -> None:
+    """Refuse one of these quoted names that stands twice among an object's fields."""
+    wanted = {name[1:-1].decode() for name in names}
+    seen = [name for name, _ in fields if name in wanted]
     twice = next((name for name in seen if seen.count(name) > 1), None)
     if twice is not None:
-        raise InvalidRequest(f"`{twice}` stands in the body twice; send it once.", param=twice)
+        raise InvalidRequest(f"`{path}{twice}` stands in the body twice; send it once.", param=path + twice)
 
 
-def _validation_error(text: str) -> InvalidRequest:
+def validation_error(text: str, below: str = "") -> InvalidRequest:
+    """Return the error for what msgspec said of a body, or of the part of it that stands `below` this field."""
     match = _PATH.search(text)
-    param = (match["path"] if match else "") or None
     reason = text[: match.start()] if match else text
-    if param is None and (missing := re.search(r"missing required field `(\w+)`", reason)):
-        param = missing[1]
+    missing = re.search(r"missing required field `(\w+)`", reason)
+    parts = (below, match["path"] if match else "", missing[1] if missing else "")
+    param = ".".join(part for part in parts if part) or None
     where = f"`{param}`: " if param else "The request body: "
     return InvalidRequest(f"{where}{reason[:1].lower()}{reason[1:]}.", param=param)

@@ -5,13 +5,15 @@ from typing import Annotated
 import msgspec
 
 from gateway.core.errors import GatewayError
+from gateway.core.money import told_usd
 from gateway.core.usage import Usage, checked_usage
 
 TokenCap = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]
 
 # Wherever one of these stands, the size of the body does not bound its tokens.
-MEDIA_SIGNS = (b"image", b"input_file", b'"file"', b"audio", b"video", b"file_id")
+# An escaped letter could hide one of them, and no client needs one.
+MEDIA_SIGNS = (b"image", b"input_file", b'"file"', b"audio", b"video", b"file_id", b"\\u00")
 
 
 class Details(msgspec.Struct, gc=False):
@@ -38,6 +40,7 @@ class UsageBlock(msgspec.Struct, gc=False):
     output_tokens_details: Details | None = None
     prompt_cache_hit_tokens: int | None = None
     num_cached_tokens: int | None = None
+    cost: msgspec.Raw = msgspec.Raw()
 
 
 MOST_TOKENS = 2**31
@@ -52,7 +55,8 @@ def usage_from(block: UsageBlock | None, service_tier: str | None) -> Usage | No
     None without any of the totals: an empty block says nothing, and what it leaves out was not free. None too for
     totals that no model could reach: such figures are a fault of the provider's, and then our own count stands.
     `prompt_cache_hit_tokens` is DeepSeek's word and `num_cached_tokens` Mistral's. Gemini's compatible endpoint leaves
-    thinking out of the completion but not out of the total, so the total decides where it is larger.
+    thinking out of the completion but not out of the total, so the total decides where it is larger. `cost` is what
+    OpenRouter charged, in USD.
     """
     if block is None or _totals(block) == _NO_TOTALS:
         return None
@@ -67,7 +71,7 @@ def usage_from(block: UsageBlock | None, service_tier: str | None) -> Usage | No
         cached = block.prompt_cache_hit_tokens if block.prompt_cache_hit_tokens is not None else block.num_cached_tokens
     if block.total_tokens is not None:
         completion = max(completion, block.total_tokens - prompt)
-    return checked_usage(
+    usage = checked_usage(
         input_tokens=prompt,
         cached_tokens=cached,
         cache_write_tokens=inside.cache_write_tokens,
@@ -78,40 +82,14 @@ def usage_from(block: UsageBlock | None, service_tier: str | None) -> Usage | No
         output_audio_tokens=outside.audio_tokens,
         service_tier=None if service_tier in (None, "default", "auto") else service_tier,
     )
+    cost = bytes(block.cost)
+    return msgspec.structs.replace(usage, upstream_cost_nano_usd=told_usd(cost.decode())) if cost else usage
 
 
 def _totals(block: UsageBlock) -> tuple[int | None, ...]:
     return (
         block.prompt_tokens, block.completion_tokens, block.input_tokens, block.output_tokens, block.total_tokens,
     )  # fmt: skip
-
-
-class OpenAI:
-    """How OpenAI's clients expect errors."""
-
-    name = "openai"
-
-    def error_body(self, error: GatewayError, _request_id: str) -> bytes:
-        """Render `{"error": {message, type, param, code}}`, all four always there."""
-        return msgspec.json.encode(
-            {"error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}}
-        )
-
-    def error_event(self, error: GatewayError, request_id: str) -> bytes:
-        """Render the error chunk on which the SDKs raise."""
-        return b"data: " + self.error_body(error, request_id) + b"\n\n"
-
-
-OPENAI = OpenAI()
-
-
-def is_text_only(body: bytes) -> bool:
-    """Tell whether the body's size in bytes bounds its tokens."""
-    for sign in MEDIA_SIGNS:
-        if sign in body:
-            return False
-    # An escaped letter could hide a sign, and no client needs one.
-    return b"\\u00" not in body
 
 
 class _ErrorDetail(msgspec.Struct, gc=False):
@@ -138,19 +116,46 @@ _OUR_BILL = frozenset(
 _ABOUT_A_KEY = ("api key", "api-key", "organization", "project", "permission", "country", "region", "billing", "access")
 
 
-def blames_our_account(status: int, body: bytes) -> bool:
-    """Tell whether a provider's error is about the gateway's key or bill, so that the caller can do nothing about it.
+class OpenAI:
+    """How OpenAI's clients expect errors."""
 
-    True for every 401 and 402, for a 429 of our own exhausted quota, and for a 403 that speaks of keys or permissions.
-    """
-    if status in (401, 402):
-        return True
-    if status not in (403, 429):
-        return False
-    try:
-        detail = _errors.decode(body).error or _ErrorDetail()
-    except (msgspec.MsgspecError, RecursionError):
-        return status == 403
-    if status == 429:
-        return detail.type == "insufficient_quota" or detail.code in _OUR_BILL
-    return any(word in (detail.message or "").lower() for word in _ABOUT_A_KEY) or not detail.message
+    name = "openai"
+
+    def error_body(self, error: GatewayError, _request_id: str) -> bytes:
+        """Render `{"error": {message, type, param, code}}`, all four always there."""
+        return msgspec.json.encode(
+            {"error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}}
+        )
+
+    def error_event(self, error: GatewayError, request_id: str) -> bytes:
+        """Render the error chunk on which the SDKs raise."""
+        return b"data: " + self.error_body(error, request_id) + b"\n\n"
+
+    def blames_our_account(self, status: int, body: bytes) -> bool:
+        """Tell whether a provider's error is about the gateway's key or bill, so that no caller can mend it.
+
+        True for every 401 and 402, a 429 of our own exhausted quota, and a 403 that speaks of keys or permissions.
+        """
+        if status in (401, 402):
+            return True
+        if status not in (403, 429):
+            return False
+        try:
+            detail = _errors.decode(body).error or _ErrorDetail()
+        except (msgspec.MsgspecError, RecursionError):
+            return status == 403
+        if status == 429:
+            return detail.type == "insufficient_quota" or detail.code in _OUR_BILL
+        return any(word in (detail.message or "").lower() for word in _ABOUT_A_KEY) or not detail.message
+
+
+OPENAI = OpenAI()
+
+
+def is_text_only(body: bytes) -> bool:
+    """Tell whether the body's size in bytes bounds its tokens."""
+    # Not `in`: for bytes that first raises an error of its own, which costs more than the search.
+    for sign in MEDIA_SIGNS:  # noqa: SIM110 - a generator costs more than all of its turns
+        if body.find(sign) >= 0:
+            return False
+    return True

@@ -1,44 +1,78 @@
 """Ids of things at the provider that a body names anywhere inside: files, vector stores, containers, stored items.
 
-All callers share one account there, so each of these must be the caller's own. What a tool declares, and metadata, is
-the client's own matter and not looked into.
+All callers share one account there, so each of these must be the caller's own. What a tool declares, metadata and
+attributes are the client's own matter and not looked into.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from json import JSONDecoder
 
 import msgspec
 
-SIGNS = (b"file_id", b"vector_store_id", b"container", b"item_reference", b'"id"', b"\\u00")
-_NAMING = frozenset({"file_id", "file_ids", "vector_store_id", "vector_store_ids", "container", "container_id"})
-_CLIENTS_OWN = frozenset({"parameters", "metadata"})
+NAMING = frozenset(
+    {
+        "file_id", "file_ids", "input_file_id", "vector_store_id", "vector_store_ids", "container", "container_id",
+        "part_ids", "skill_id",
+    }
+)  # fmt: skip
+SIGNS = (b"file_id", b"vector_store_id", b"container", b"part_ids", b"item_reference", b"skill_id", b'"id"', b"\\u00")
+_SURE_SIGNS = (b"file_id", b"vector_store_id", b"container", b"part_ids", b"item_reference", b"skill_id")
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
+_CLIENTS_OWN = frozenset({"parameters", "metadata", "attributes"})
 
 
-def references_in(body: bytes, fields: Sequence[str]) -> tuple[str, ...]:
-    """Return the ids that stand below these top-level fields of a JSON body, each once."""
+class Pairs(list[tuple[str, object]]):
+    """An object's fields as they stand, the same one perhaps twice."""
+
+
+_pairs = JSONDecoder(object_pairs_hook=Pairs)
+
+
+def references_in(body: bytes, fields: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the ids that stand below these top-level fields of a JSON body, or anywhere in it, each once."""
     if not any(sign in body for sign in SIGNS):
         return ()
-    asked = msgspec.json.decode(body, type=dict[str, object])
-    found = (reference for field in fields for reference in _walk(asked.get(field)))
+    names_some = any(sign in body for sign in _SURE_SIGNS) or _ESCAPED_LETTER.search(body) is not None
+    asked = as_pairs(body) if names_some else msgspec.json.decode(body)
+    if fields is None:
+        found: Iterable[str] = _walk(asked)
+    else:
+        found = (reference for name, value in fields_of(asked) if name in fields for reference in _walk(value))
     return tuple(dict.fromkeys(found))
 
 
+def as_pairs(body: bytes) -> object:
+    """Decode so that a field which stands in one object twice is seen twice: the provider may read the other one."""
+    return _pairs.decode(body.decode())
+
+
+def fields_of(value: object) -> Iterable[tuple[str, object]]:
+    """Return the fields of an object, nothing of any other value."""
+    return value if isinstance(value, Pairs) else value.items() if isinstance(value, dict) else ()
+
+
 def _walk(value: object) -> Iterator[str]:
-    if isinstance(value, list):
+    if isinstance(value, list) and not isinstance(value, Pairs):
         for element in value:
             yield from _walk(element)
-    elif isinstance(value, dict):
-        if _is_item_reference(value):
-            yield str(value["id"])
-        for name, inside in value.items():
-            if name in _NAMING:
-                yield from _names(inside)
-            if name not in _CLIENTS_OWN:
-                yield from _walk(inside)
+        return
+    fields = fields_of(value)
+    yield from _item_references(fields)
+    for name, inside in fields:
+        if name in NAMING:
+            yield from _names(inside)
+        if name not in _CLIENTS_OWN:
+            yield from _walk(inside)
 
 
-def _is_item_reference(item: dict[str, object]) -> bool:
-    """Tell whether it stands for an item of an earlier response: nothing but an id, the type may be left out."""
-    return isinstance(item.get("id"), str) and (item.get("type") == "item_reference" or item.keys() <= {"id", "type"})
+def _item_references(fields: Iterable[tuple[str, object]]) -> Iterator[str]:
+    """Return what stands for an item of an earlier response: nothing but an id, the type may be left out."""
+    if not any(name == "id" for name, _ in fields):
+        return
+    is_reference = any(name == "type" and value == "item_reference" for name, value in fields)
+    if is_reference or all(name in ("id", "type") for name, _ in fields):
+        yield from (value for name, value in fields if name == "id" and isinstance(value, str))
 
 
 def _names(value: object) -> Iterator[str]:

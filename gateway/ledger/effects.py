@@ -11,10 +11,11 @@ from operator import add
 
 import msgspec
 
-from gateway.core.limits import MINUTE_SECONDS, Interval, Limit, Metric, Standing, decide, period_start
+from gateway.core.limits import MINUTE, MINUTE_SECONDS, Interval, Limit, Metric, Standing, decide, period_start
 from gateway.ledger.entries import Figures, Grant, Item, Refused, Reservation, Settlement, Source, Stale
 
 MICROSECONDS = 1_000_000
+SWEPT = Source.SWEPT
 
 CounterKey = tuple[str, int]
 """(limit id, period start)."""
@@ -133,8 +134,8 @@ def plan(batch: Batch, now_us: int) -> list[CounterKey]:
     for settlement in batch.settlements:
         for item in settlement.items:
             keys.add((item.limit_id, item.period_start))
-            if item.interval is Interval.MINUTE:
-                keys.add((item.limit_id, starts[Interval.MINUTE]))
+            if item.interval is MINUTE:
+                keys.add((item.limit_id, starts[MINUTE]))
     return sorted(keys)
 
 
@@ -164,7 +165,7 @@ def _once(settlements: Sequence[Settlement]) -> Iterable[Settlement]:
     chosen: dict[str, Settlement] = {}
     for settlement in settlements:
         present = chosen.get(settlement.request_id)
-        if present is None or (present.source is Source.SWEPT and settlement.source is not Source.SWEPT):
+        if present is None or (present.source is SWEPT and settlement.source is not SWEPT):
             chosen[settlement.request_id] = settlement
     return chosen.values()
 
@@ -178,18 +179,18 @@ def _items_by_request(released: Iterable[ReleasedItem]) -> Mapping[str, list[Rel
 
 def _settle(settlement: Settlement, released: Sequence[ReleasedItem], state: State, effects: Effects) -> None:
     final = state.finals.get(settlement.request_id)
-    swept = settlement.source is Source.SWEPT
+    swept = settlement.source is SWEPT
     if settlement.request_id in state.released_holds:
         effects.entries.append(Entry(settlement, "final", settlement.figures, state.now_us))
-        _charge(_items(settlement, released, state), settlement.figures, Figures(), state, effects)
+        _charge(settlement, _items(settlement, released, state), Figures(), state, effects)
     elif swept:
         return  # Somebody settled it between the sweep's reading and this transaction.
     elif final is None:
         effects.entries.append(Entry(settlement, "final", settlement.figures, state.now_us))
-        _charge(_items_now(settlement, state), settlement.figures, Figures(), state, effects)
-    elif final.source is Source.SWEPT and not final.is_corrected:
+        _charge(settlement, _items_now(settlement, state), Figures(), state, effects)
+    elif final.source is SWEPT and not final.is_corrected:
         effects.entries.append(Entry(settlement, "correction", settlement.figures - final.figures, state.now_us))
-        _charge(_items_now(settlement, state), settlement.figures, final.figures, state, effects)
+        _charge(settlement, _items_now(settlement, state), final.figures, state, effects)
 
 
 def _items(settlement: Settlement, released: Sequence[ReleasedItem], state: State) -> Sequence[Item]:
@@ -217,25 +218,27 @@ def _items_now(settlement: Settlement, state: State) -> Sequence[Item]:
         if limit.id not in known
         and settlement.caller.is_in(limit.scope, limit.scope_id)
         and limit.binds(settlement.subject.model)
-        and (limit.interval is Interval.MINUTE or admitted >= period_start(limit.interval, created_at))
+        and (limit.interval is MINUTE or admitted >= period_start(limit.interval, created_at))
     ]
     return [*settlement.items, *added]
 
 
-def _charge(items: Iterable[Item], now: Figures, before: Figures, state: State, effects: Effects) -> None:
+def _charge(settlement: Settlement, items: Iterable[Item], before: Figures, state: State, effects: Effects) -> None:
     """Add what the call used, less what was charged before, to the counters it was admitted under.
 
     The charge belongs to the period of admission. Of a minute limit only as much as was held does, and the rest goes to
-    the present minute, so that a past minute never grows beyond what it admitted.
+    the present minute, so that a past minute never grows beyond what it admitted. The lines of a batch are no traffic
+    of any minute: it is charged there as the one call that it was.
     """
+    now = settlement.figures
     for item in items:
         charge = now.amount(item.metric) - before.amount(item.metric)
         key = (item.limit_id, item.period_start)
-        if item.interval is Interval.MINUTE:
+        if item.interval is MINUTE:
             within = min(now.amount(item.metric), item.amount) - min(before.amount(item.metric), item.amount)
             # A correction downwards gives nothing back to the present minute: it was another that paid.
-            if charge > within:
-                present = state.starts[Interval.MINUTE]
+            if charge > within and not settlement.batch:
+                present = state.starts[MINUTE]
                 effects.delta((item.limit_id, present)).used += charge - within
             charge = within
         if charge:
@@ -331,6 +334,8 @@ def rollup_sums(entry: Entry) -> list[int]:
         figures.reasoning_tokens,
         figures.output_audio_tokens,
         figures.images,
+        figures.audio_ms,
+        figures.characters,
         figures.cost_nano_usd or 0,
         1 if figures.cost_nano_usd is None and entry.kind == "final" else 0,
     ]

@@ -6,7 +6,20 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.core.errors import ServiceUnavailable
-from gateway.core.limits import Demand, Interval, Limit, Metric, Refusal, Scope, Standing
+from gateway.core.limits import (
+    CONCURRENCY,
+    COST,
+    INPUT_TOKENS,
+    REQUESTS,
+    TOKENS,
+    Demand,
+    Interval,
+    Limit,
+    Metric,
+    Refusal,
+    Scope,
+    Standing,
+)
 
 
 class Source(StrEnum):
@@ -65,8 +78,9 @@ class Item(msgspec.Struct, frozen=True):
 class Reservation(msgspec.Struct, frozen=True):
     """A call that asks to be admitted. `limits` are all that bind it, as read at `revision`.
 
-    `input_tokens` is the counted prompt and the rates are pico-USD per token: what a sweep charges by if this
-    process dies. They are the model's plain rates, while `demand` has the dearest.
+    `input_tokens` is the counted prompt, the rates are pico-USD per token and `fee_nano_usd` is what the call costs
+    beside tokens: what a sweep charges by if this process dies. They are the model's plain rates, while `demand` has
+    the dearest. `batch` is 1 for a batch of calls.
     """
 
     request_id: str
@@ -78,6 +92,8 @@ class Reservation(msgspec.Struct, frozen=True):
     input_tokens: int
     input_rate: int
     output_rate: int
+    fee_nano_usd: int = 0
+    batch: int = 0
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -104,7 +120,7 @@ class Stale(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """The amounts of a usage record. Tokens as `core.usage` has them; all are 0 or more in a final entry."""
+    """The amounts of a usage record, as `core.usage` has them; all are 0 or more in a final entry."""
 
     requests: int = 0
     succeeded: int = 0
@@ -118,6 +134,8 @@ class Figures(msgspec.Struct, frozen=True):
     reasoning_tokens: int = 0
     output_audio_tokens: int = 0
     images: int = 0
+    audio_ms: int = 0
+    characters: int = 0
     cost_nano_usd: int | None = 0
     upstream_cost_nano_usd: int | None = None
 
@@ -129,25 +147,22 @@ class Figures(msgspec.Struct, frozen=True):
 
     def amount(self, metric: Metric) -> int:
         """Return what these figures charge under a metric; nothing stays charged under concurrency."""
-        match metric:
-            case Metric.REQUESTS:
-                return self.requests
-            case Metric.TOKENS:
-                return self.input_tokens + self.output_tokens
-            case Metric.INPUT_TOKENS:
-                return self.input_tokens
-            case Metric.OUTPUT_TOKENS:
-                return self.output_tokens
-            case Metric.COST:
-                return self.cost_nano_usd or 0
-            case Metric.CONCURRENCY:
-                return 0
+        if metric is REQUESTS:
+            return self.requests
+        if metric is COST:
+            return self.cost_nano_usd or 0
+        if metric is TOKENS:
+            return self.input_tokens + self.output_tokens
+        if metric is CONCURRENCY:
+            return 0
+        return self.input_tokens if metric is INPUT_TOKENS else self.output_tokens
 
 
 class Settlement(msgspec.Struct, frozen=True):
     """A call's whole usage record: it charges even when its hold was lost, and twice is once.
 
-    `items` are the grant's, in case the database no longer has them. `service_tier` is "" when none was told.
+    `items` are the grant's, in case the database no longer has them. `service_tier` is "" when none was told,
+    `image_size` None where no picture was made.
     """
 
     request_id: str
@@ -166,6 +181,7 @@ class Settlement(msgspec.Struct, frozen=True):
     first_byte_ms: int | None = None
     client_request_id: str | None = None
     upstream_request_id: str | None = None
+    image_size: str | None = None
 
 
 def _difference(mine: int | None, theirs: int | None) -> int | None:

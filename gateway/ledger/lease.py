@@ -15,6 +15,8 @@ from gateway.ledger.writer import Writer
 
 BEAT_SECONDS = 2.0
 LEASE_SECONDS = 30.0
+NO_LEASE_SECONDS = -1e9
+"""The lease of owners who cannot live: not even a beat from the time before the clock was set back makes it fresh."""
 SWEEP_EVERY_BEATS = 5
 TIDY_EVERY_BEATS = 150
 MOST_AT_ONCE = 200
@@ -35,7 +37,7 @@ class LeaseDatabase(Protocol):
         """Renew the lease; note how far calls have come, by request id."""
 
     async def abandoned(self, lease_us: int, most: int) -> list[Settlement]:
-        """Return settlements for holds of owners without a fresh lease."""
+        """Return settlements for holds of owners without a fresh lease, but for those that a job keeps."""
 
     async def tidy(self, lease_us: int) -> None:
         """Forget what nothing depends on any more."""
@@ -98,7 +100,7 @@ class Lease:
         return moved
 
     async def sweep(self, lease_seconds: float) -> int:
-        """Settle the holds of every owner whose lease is older; return how many there were."""
+        """Settle the holds of every other owner whose lease is older; return how many there were."""
         swept = 0
         while holds := await self._database.abandoned(int(lease_seconds * 1_000_000), MOST_AT_ONCE):
             settling = (self._writer.settle(settlement) for settlement in holds)

@@ -9,9 +9,9 @@ from typing import Protocol
 from gateway.core.errors import GatewayFault
 from gateway.core.limits import Limit
 from gateway.ledger.entries import Grant, Refused, Reservation, Settlement, Stale
-from gateway.ledger.lease import AskProgress, Lease, LeaseDatabase
+from gateway.ledger.lease import NO_LEASE_SECONDS, AskProgress, Lease, LeaseDatabase
 from gateway.ledger.spool import Adopted, Spool
-from gateway.ledger.writer import LedgerDatabase, Observer, Writer
+from gateway.ledger.writer import PATIENCE_SECONDS, LedgerDatabase, Observer, Writer
 
 CLOSE_SECONDS = 10.0
 MOST_REMEMBERED = 10_000
@@ -30,7 +30,10 @@ class Transactions(LedgerDatabase, LeaseDatabase, Protocol):
 
 
 class Ledger:
-    """One process's ledger. `sole_owner` says that no other process can be alive on this database (SQLite)."""
+    """One process's ledger. `sole_owner` says that no other process can be alive on this database (SQLite).
+
+    No reservation waits longer than `patience_seconds` for a database that takes its time.
+    """
 
     def __init__(
         self,
@@ -40,11 +43,14 @@ class Ledger:
         monotonic: Callable[[], float],
         *,
         sole_owner: bool,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._database = database
         self._sole_owner = sole_owner
         self._spool = Spool(spool_folder, database.owner)
-        self._writer = Writer(database, self._spool, observer, monotonic, self._remember)
+        self._writer = Writer(
+            database, self._spool, observer, monotonic, self._remember, patience_seconds=patience_seconds
+        )
         self._lease = Lease(database, self._writer, monotonic)
         self._tasks: list[asyncio.Task[None]] = []
         self._remaining: dict[str, int] = {}
@@ -55,7 +61,7 @@ class Ledger:
         await self._database.beat({})
         for adopted in await asyncio.to_thread(self._spool.adopt):
             await self._replay(adopted)
-        if self._sole_owner and (swept := await self._lease.sweep(0)):
+        if self._sole_owner and (swept := await self._lease.sweep(NO_LEASE_SECONDS)):
             log.info("settled %d calls that the last process left open", swept)
         self._tasks.append(asyncio.create_task(self._lease.run(), name="ledger lease"))
 

@@ -10,6 +10,7 @@ its row was locked. Victims of a deadlock or a lock timeout run again.
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import asyncpg
@@ -55,6 +56,7 @@ Answers = list[Grant | Refused | Stale]
 
 ATTEMPTS = 5
 MOST_KNOWN_COUNTERS = 10_000
+LEAVE_SECONDS = 1.0
 
 NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 # The second lock is this process's own: a transaction of ours whose connection was cut may still be committing, and
@@ -136,12 +138,14 @@ DISOWN = "UPDATE hold SET owner = '' WHERE request_id = $1"
 ABANDONED = f"""
     SELECT {", ".join(SWEPT_COLUMNS)} FROM hold
     WHERE owner <> $1 AND owner NOT IN (SELECT id FROM owner WHERE beat_at_us >= {NOW} - $2::bigint)
+    AND NOT EXISTS (SELECT 1 FROM job WHERE job.request_id = hold.request_id)
     ORDER BY request_id LIMIT $3"""
 ITEMS_OF = """
     SELECT i.request_id, i.limit_id, l.metric, l.interval, i.period_start, i.amount
     FROM hold_item i JOIN "limit" l ON l.id = i.limit_id WHERE i.request_id = ANY ($1::text[])"""
 FORGET_OWNERS = f"""
     DELETE FROM owner WHERE id <> $1 AND beat_at_us < {NOW} - $2::bigint AND id NOT IN (SELECT owner FROM hold)"""
+LEAVE = "DELETE FROM owner WHERE id = $1 AND id NOT IN (SELECT owner FROM hold)"
 # The newest row stays: the next minute opens from it.
 FORGET_MINUTES = """
     DELETE FROM counter WHERE held = 0 AND period_start < extract(epoch FROM clock_timestamp()) - 3600
@@ -171,7 +175,10 @@ class PostgresLedger:
         self._is_committing = False
 
     async def close(self) -> None:
-        """Let both connections go."""
+        """Give the lease back and let both connections go."""
+        with suppress(ServiceUnavailable, asyncpg.PostgresError):  # It ends by itself.
+            give_up = asyncio.get_running_loop().time() + LEAVE_SECONDS
+            await self._upkeep.run(lambda connection: connection.execute(LEAVE, self.owner), give_up)
         await self._batches.close()
         await self._upkeep.close()
 
@@ -285,7 +292,7 @@ class PostgresLedger:
         await self._keep_up(work)
 
     async def abandoned(self, lease_us: int, most: int) -> list[Settlement]:
-        """Return settlements for holds whose owner has no lease younger than `lease_us`. Changes nothing."""
+        """Return settlements for holds whose owner has no lease younger than `lease_us` and that no job keeps."""
 
         async def work(connection: "asyncpg.Connection[asyncpg.Record]") -> list[Settlement]:
             rows = [tuple(row) for row in await connection.fetch(ABANDONED, self.owner, lease_us, most)]

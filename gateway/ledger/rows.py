@@ -8,11 +8,12 @@ import msgspec
 
 from gateway.core.limits import Interval, Limit, Metric, Scope
 from gateway.ledger.effects import Entry, Final, Rollups, rollups
-from gateway.ledger.entries import Figures, Grant, Reservation, Settlement, Source
+from gateway.ledger.entries import Figures, Grant, Outcome, Reservation, Settlement, Source
 
 HOLD_COLUMNS: Constant = (
     "request_id", "owner", "admitted_at_us", "api_key_id", "project_id", "user_id", "service_account_id",
-    "operation", "model", "requested_model", "upstream", "input_tokens", "input_rate", "output_rate",
+    "operation", "model", "requested_model", "upstream", "input_tokens", "input_rate", "output_rate", "fee_nano_usd",
+    "batch",
 )  # fmt: skip
 ITEM_COLUMNS: Constant = ("request_id", "limit_id", "period_start", "amount")
 USAGE_COLUMNS: Constant = (
@@ -21,13 +22,14 @@ USAGE_COLUMNS: Constant = (
     "operation", "model", "requested_model", "upstream",
     "service_tier", "batch", *Figures.__struct_fields__,
     "rates", "source", "outcome", "status", "duration_ms", "first_byte_ms", "client_request_id", "upstream_request_id",
+    "image_size",
 )  # fmt: skip
 ROLLUP_KEY_COLUMNS: Constant = ("api_key_id", "start", "operation", "model", "service_tier", "batch")
 ROLLUP_OWNER_COLUMNS: Constant = ("project_id", "user_id", "service_account_id")
 ROLLUP_SUM_COLUMNS: Constant = (
     "requests", "succeeded", "input_tokens", "cached_tokens", "cache_write_tokens", "input_audio_tokens",
-    "input_image_tokens", "output_tokens", "reasoning_tokens", "output_audio_tokens", "images", "cost_nano_usd",
-    "unpriced_requests",
+    "input_image_tokens", "output_tokens", "reasoning_tokens", "output_audio_tokens", "images", "audio_ms",
+    "characters", "cost_nano_usd", "unpriced_requests",
 )  # fmt: skip
 
 LIMIT_COLUMNS: Constant = ("id", "scope", "scope_id", "metric", "interval", "amount", "models", "created_at")
@@ -36,6 +38,9 @@ IS_CORRECTED: Constant = (
     "AND c.request_id = usage.request_id AND c.entry = 'correction')"
 )
 FINAL_COLUMNS: Constant = ("request_id", "source", IS_CORRECTED, *Figures.__struct_fields__)
+
+# Drivers take plain text only, and an enum's `value` is a function of its own.
+_WORDS: Constant = {word: word.value for word in (*Source, *Outcome)}
 
 Row = tuple[str | int | None, ...]
 
@@ -47,7 +52,8 @@ def hold_row(owner: str, reservation: Reservation, grant: Grant) -> Row:
         reservation.request_id, owner, grant.admitted_at_us,
         caller.api_key_id, caller.project_id, caller.user_id, caller.service_account_id,
         subject.operation, subject.model, subject.requested_model, subject.upstream,
-        reservation.input_tokens, reservation.input_rate, reservation.output_rate,
+        reservation.input_tokens, reservation.input_rate, reservation.output_rate, reservation.fee_nano_usd,
+        reservation.batch,
     )  # fmt: skip
 
 
@@ -62,10 +68,11 @@ def usage_row(entry: Entry) -> Row:
         record.service_tier, record.batch,
         figures.requests, figures.succeeded, figures.input_tokens, figures.cached_tokens, figures.cache_write_tokens,
         figures.cache_write_1h_tokens, figures.input_audio_tokens, figures.input_image_tokens, figures.output_tokens,
-        figures.reasoning_tokens, figures.output_audio_tokens, figures.images, figures.cost_nano_usd,
-        figures.upstream_cost_nano_usd,
-        record.rates, record.source.value, record.outcome.value, record.status, record.duration_ms,
+        figures.reasoning_tokens, figures.output_audio_tokens, figures.images, figures.audio_ms, figures.characters,
+        figures.cost_nano_usd, figures.upstream_cost_nano_usd,
+        record.rates, _WORDS[record.source], _WORDS[record.outcome], record.status, record.duration_ms,
         record.first_byte_ms, record.client_request_id, record.upstream_request_id,
+        record.image_size,
     )  # fmt: skip
 
 

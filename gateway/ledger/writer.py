@@ -23,6 +23,8 @@ from gateway.ledger.standin import SPOOL_AFTER_SECONDS, SpoolObserver, StandIn, 
 
 MOST_IN_A_BATCH = 500
 RETRY_SECONDS = 0.5
+PATIENCE_SECONDS = 2.25
+"""How long a reservation may wait while the database takes its time. Who asks may have waited for its key before."""
 CALM = 2
 """A batch of no more than this says that hardly anybody else comes: then nobody waits for company."""
 GATHER_SECONDS = 0.002
@@ -59,6 +61,8 @@ class WaitingReservation(msgspec.Struct, eq=False):
 
     item: Reservation
     answer: asyncio.Future[Answer]
+    since: float
+    """By the writer's clock."""
 
     def fail(self, error: GatewayError) -> None:
         """Tell the waiter, if it still waits."""
@@ -76,7 +80,10 @@ class Writer:
         observer: Observer,
         monotonic: Callable[[], float],
         on_grant: Callable[[Grant], None] = lambda grant: None,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
+        self._patience = patience_seconds
         self._database = database
         self._observer = observer
         self._monotonic = monotonic
@@ -93,6 +100,7 @@ class Writer:
         self._next_at = 0.0
         self._size = 0
         self._is_away = False
+        self._alarm: asyncio.TimerHandle
 
     async def reserve(self, reservation: Reservation) -> Answer:
         """Wait for the decision; a Grant is durable. Raises ServiceUnavailable. Leaving voids what was granted."""
@@ -100,7 +108,7 @@ class Writer:
         if self._stand_in.is_full:
             raise ServiceUnavailable("The gateway cannot record more calls at the moment; try again shortly.")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._reservations.append(WaitingReservation(reservation, answer))
+        self._reservations.append(WaitingReservation(reservation, answer, self._monotonic()))
         self._wake.set()
         try:
             return await answer
@@ -178,18 +186,30 @@ class Writer:
         self._asking = self._take_reservations()
         self._settling = [self._settlements.popleft() for _ in range(min(len(self._settlements), MOST_IN_A_BATCH))]
         voids = tuple(self._voids)
-        alarm = asyncio.get_running_loop().call_later(SPOOL_AFTER_SECONDS, self._stand_in.step_in)
+        self._alarm = asyncio.get_running_loop().call_later(SPOOL_AFTER_SECONDS, self._on_late)
         try:
             await self._commit(self._asking, self._settling, voids)
         except ServiceUnavailable as error:
             self._put_off(error)
             return False
         finally:
-            alarm.cancel()
+            self._alarm.cancel()
         self._is_away = False
         self._asking, self._settling = [], []
         self._stand_in.step_back()
         return True
+
+    def _on_late(self) -> None:
+        """The database takes its time: settlements are spooled, and who has waited too long for a decision is refused.
+
+        What is decided after that is voided.
+        """
+        self._stand_in.step_in()
+        latest = self._monotonic() - self._patience
+        for waiting in (*self._asking, *self._reservations):
+            if waiting.since <= latest:
+                waiting.fail(ServiceUnavailable("The gateway's database is slow; try again shortly."))
+        self._alarm = asyncio.get_running_loop().call_later(SPOOL_AFTER_SECONDS, self._on_late)
 
     async def _gather(self) -> None:
         """Under load, let the next batch fill: what is dear about a commit is the disk, not what is in it."""
@@ -203,7 +223,7 @@ class Writer:
         taken: list[WaitingReservation] = []
         while self._reservations and len(taken) < MOST_IN_A_BATCH:
             waiting = self._reservations.popleft()
-            if not waiting.answer.cancelled():
+            if not waiting.answer.done():
                 taken.append(waiting)
         return taken
 
@@ -266,7 +286,7 @@ class Writer:
             waiting.answer.set_result(answer)
             if isinstance(answer, Grant):
                 self._on_grant(answer)
-        elif waiting.answer.cancelled() and isinstance(answer, Grant):
+        elif isinstance(answer, Grant) and not _is_grant(waiting.answer):
             self.void(waiting.item.request_id)
 
     def _put_off(self, error: ServiceUnavailable) -> None:
@@ -274,7 +294,7 @@ class Writer:
         self._is_away = True
         for waiting in self._asking:
             # Those who were answered, one by one before the trouble, keep their answers.
-            if isinstance(error, OutcomeUnknown) and (not waiting.answer.done() or waiting.answer.cancelled()):
+            if isinstance(error, OutcomeUnknown) and not _is_grant(waiting.answer):
                 self._voids.add(waiting.item.request_id)
         for waiting in (*self._asking, *self._reservations):
             waiting.fail(ServiceUnavailable(error.message))

@@ -5,9 +5,10 @@ import msgspec
 from gateway.core.limits import Metric
 from gateway.core.money import render_usd
 from gateway.me.endpoint import Asked, Reply, Services
-from gateway.store import api_keys, projects, standings
+from gateway.store import api_keys, model_permissions, projects, standings
 from gateway.store.api_keys import ApiKey
 from gateway.store.engine import Connection
+from gateway.store.model_permissions import ModelPermissions
 from gateway.store.standings import LimitStanding
 
 
@@ -31,10 +32,11 @@ class Owner(msgspec.Struct):
 
 
 class OwnProject(msgspec.Struct):
-    """The team that the key belongs to."""
+    """The team that the key belongs to, and which models it permits its keys."""
 
     id: str
     name: str
+    model_permissions: ModelPermissions
 
 
 class OwnLimit(msgspec.Struct):
@@ -79,7 +81,7 @@ def read_account(connection: Connection, asked: Asked) -> Account:
         "me",
         _key(key),
         Owner(key.holder.type, key.holder.id, key.holder.name, key.holder.email),
-        OwnProject(project.id, project.name),
+        OwnProject(project.id, project.name, model_permissions.get(connection, project.id)),
         principal.models,
         [_limit(one) for one in standings.read(connection, principal.limits, int(asked.now.timestamp()))],
     )

@@ -56,9 +56,10 @@ async def credit_grants(services: Services, asked: Asked) -> Reply:
 
     used, budget = await services.database.read(read)
     total = reports.total(used)
+    shown = [_window_used(window, sums) for window, sums in zip(cut, used, strict=True)]
     return Reply(
         CreditGrants(
-            [_window_used(window, sums) for window, sums in zip(cut, used, strict=True)],
+            shown,
             usd(total.cost_nano_usd),
             usd(budget.granted_nano_usd),
             days.first.isoformat(),
@@ -66,7 +67,8 @@ async def credit_grants(services: Services, asked: Asked) -> Reply:
             total.input_tokens,
             total.output_tokens,
             total.succeeded,
-        )
+        ),
+        rows=[WindowUsed.__struct_fields__, *map(msgspec.structs.astuple, shown)],
     )
 
 

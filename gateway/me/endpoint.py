@@ -1,6 +1,6 @@
 """How a key's holder is let in and answered: the key is read fresh, errors have OpenAI's shape, money is exact."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import parse_qsl
@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from gateway.core.csv_lines import MEDIA_TYPE, accepts_csv, csv_lines
 from gateway.core.errors import Forbidden, GatewayError
 from gateway.core.keys import find_credential
 from gateway.core.money import render_usd
@@ -38,14 +39,16 @@ class Asked:
     principal: Principal
     query: Mapping[str, str]
     now: datetime
+    wants_csv: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is answered, as JSON."""
+    """What is answered, as JSON, or as CSV if the caller wants that and there are `rows`, the first of them names."""
 
     body: msgspec.Struct
     status: int = 200
+    rows: Sequence[Sequence[object]] | None = None
 
 
 Answer = Callable[[Services, Asked], Awaitable[Reply]]
@@ -60,15 +63,19 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers: RawHeaders = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        headers: RawHeaders = [(b"cache-control", b"no-store")]
+        media_type = b"application/json"
         try:
-            reply = await self._answer(self._services, await self._let_in(scope))
+            asked = await self._let_in(scope)
+            reply = await self._answer(self._services, asked)
         except GatewayError as error:
             status, body = error.status, OPENAI.error_body(error, "")
             headers += error_headers(error)
         else:
             status, body = reply.status, msgspec.json.encode(reply.body)
-        headers.append((b"content-length", b"%d" % len(body)))
+            if reply.rows is not None and asked.wants_csv:
+                media_type, body = MEDIA_TYPE.encode(), csv_lines(reply.rows).encode()
+        headers += [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -79,7 +86,9 @@ class Endpoint:
         principal = await self._services.principals.identify(text, address, now.timestamp())
         if isinstance(principal, AdminPrincipal):
             raise Forbidden(NOT_FOR_ADMINS, code="insufficient_permissions")
-        return Asked(principal, dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)), now)
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        accept = dict(scope["headers"]).get(b"accept", b"")
+        return Asked(principal, query, now, query.get("format") == "csv" if "format" in query else accepts_csv(accept))
 
 
 def usd(nano_usd: int) -> msgspec.Raw:

@@ -1,15 +1,14 @@
 """Read the body, then parse it -> Call. Caps are checked by Content-Length first and by what really comes after."""
 
-import re
+from collections.abc import Mapping
 
-from msgspec.structs import replace
 from starlette.types import Receive, Scope
 
-from gateway.core.call import Call, WireFormat
-from gateway.core.errors import BodyTooLarge, InvalidRequest, NotFound, ServiceUnavailable, UnsupportedEncoding
+from gateway.core.call import Call, Head, WireFormat
+from gateway.core.errors import BodyTooLarge, InvalidRequest, ServiceUnavailable, UnsupportedEncoding
+from gateway.dialects.json_body import without_lone_surrogates
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_QUERY = re.compile(r"[A-Za-z0-9_.%=&,\[\]-]{0,1024}")
+NO_PARAMETERS: Mapping[str, str] = {}
 
 
 class ClientLeft(Exception):
@@ -44,10 +43,24 @@ async def accept(
     parts: list[bytes] = []
     try:
         await _read_body(receive, max_body_bytes, budget, parts)
-        return wire_format.parse(parts[0] if len(parts) == 1 else b"".join(parts))
+        head = Head(scope.get("path_params", NO_PARAMETERS), scope["query_string"], scope["headers"])
+        return _parsed(wire_format, parts[0] if len(parts) == 1 else b"".join(parts), head)
     except BaseException:
         budget.give_back(sum(map(len, parts)))
         raise
+
+
+def _parsed(wire_format: WireFormat, body: bytes, head: Head) -> Call:
+    """Parse; a JSON body that is refused is tried without lone surrogates, which nobody else looks for."""
+    try:
+        return wire_format.parse(body, head)
+    except InvalidRequest:
+        if not body.lstrip().startswith(b"{"):
+            raise
+        mended = without_lone_surrogates(body)
+        if mended == body:
+            raise
+        return wire_format.parse(mended, head)
 
 
 def _check_headers(scope: Scope, max_body_bytes: int) -> None:
@@ -81,14 +94,3 @@ async def _read_body(receive: Receive, max_body_bytes: int, budget: BodyBudget, 
 
 def _too_large(max_body_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"The request body is larger than the {max_body_bytes // 1_048_576} MiB that are accepted.")
-
-
-def accept_reference(scope: Scope, wire_format: WireFormat) -> Call:
-    """Return the call of a URL that names a thing at the provider. Raises NotFound for an id that cannot exist."""
-    object_id: str = scope["path_params"]["id"]
-    if _ID.fullmatch(object_id) is None:
-        raise NotFound(f"There is no `{object_id[:64]}` here.")
-    query = scope["query_string"].decode("latin-1")
-    if _QUERY.fullmatch(query) is None:
-        raise InvalidRequest("The query has characters that do not belong there.")
-    return replace(wire_format.parse(b""), references=(object_id,), query=query)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from gateway.core.batches import BATCH_TIER
 from gateway.core.call import Call
 from gateway.core.errors import Forbidden, ServiceUnavailable
-from gateway.core.estimates import NOTHING_DEMANDED, TOOLS_MARGIN_TOKENS, ExpectedOutput, demand_of
-from gateway.core.limits import Demand, Limit, Metric, amount_of
+from gateway.core.estimates import NOTHING_DEMANDED, ExpectedOutput, demand_of, most_input
+from gateway.core.limits import COST, INPUT_TOKENS, OUTPUT_TOKENS, TOKENS, Demand, Limit, amount_of
+from gateway.core.media import Media, swept_rates, swept_tokens
 from gateway.core.refusals import refusal_error
 from gateway.core.selection import Route, check_allowed
 from gateway.core.usage import Usage
@@ -22,15 +24,14 @@ from gateway.tokens.counter import TokenCounter
 from gateway.tokens.prompts import PromptCount
 
 BYTES_SHARE = 64
-FORMULA_BYTES = 128
-"""More tokens than the formulas ever add to a body of text."""
 BYTES_PER_TOKEN = 4
 """For the sake of a sweep alone, until the first heartbeat has counted."""
-ESTIMATE_MARGIN = 10
-"""An estimate holds a tenth more."""
 MOST_READINGS = 20
 NO_USAGE = Usage()
-PROMPT_METRICS = frozenset({Metric.TOKENS, Metric.INPUT_TOKENS, Metric.COST})
+NO_BATCH_USAGE = Usage(service_tier=BATCH_TIER)
+PROMPT_METRICS = frozenset({TOKENS, INPUT_TOKENS, COST})
+COST_ONLY = frozenset({COST})
+CHARGE_METRICS = PROMPT_METRICS | {OUTPUT_TOKENS}
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -56,8 +57,8 @@ async def admit(
 ) -> Admitted:
     """Reserve under every limit that binds the call.
 
-    Raises TooManyRequests for the limit that refuses, Forbidden (model_not_priced), InvalidKey when the key was revoked
-    meanwhile, ServiceUnavailable. Nothing stays held then, nor when it is cancelled.
+    Raises TooManyRequests for the limit that refuses, Forbidden (model_not_priced, route_not_priced), InvalidKey when
+    the key was revoked meanwhile, ServiceUnavailable. Nothing stays held then, nor when it is cancelled.
     """
     prompt: PromptCount | None = None
     trust_bytes = call.text_only
@@ -66,8 +67,10 @@ async def admit(
         _check_priced(call, limits, route)
         demand = _without_counting(desk, call, route, limits, now) if trust_bytes and prompt is None else None
         if demand is None:
-            prompt = prompt or await desk.counter.prompt_of(call.operation, route.model, call.body)
-            demand = _demand(desk, call, route, _most(prompt, call, route), now)
+            prompt = prompt or await _counted(desk, call, route)
+            window = route.facts.context_window
+            most = most_input(call, window, prompt.held, exact=prompt.exact, unseen=prompt.unseen)
+            demand = _demand(desk, call, route, most, now)
         asked = _reservation(request_id, principal, call, route, limits, demand, prompt, now)
         answer = await desk.ledger.reserve(asked)
         match answer:
@@ -75,8 +78,10 @@ async def admit(
                 return Admitted(answer, principal, prompt)
             case Stale():
                 principal = await desk.principals.reload(key_text, answer.revision, now)
-                check_allowed(principal.models, call.model, route.model)
-            case Refused() if prompt is None and _reads_prompt(limits):
+                if call.model:
+                    names = call.model, route.model, call.other_models
+                    check_allowed(principal.models, principal.project_models, *names)
+            case Refused() if prompt is None and not call.is_free and _reads_prompt(limits):
                 trust_bytes = False
             case Refused():
                 raise refusal_error(answer.refusals, answer.now)
@@ -91,22 +96,50 @@ def binding(principal: Principal, route: Route) -> tuple[Limit, ...]:
     return principal.limits
 
 
-def _most(prompt: PromptCount, call: Call, route: Route) -> int:
-    """Return what the prompt holds: our count, with a margin where it is an estimate, or the whole context window."""
-    if prompt.unseen:
-        return max(route.facts.context_window, prompt.tokens)
-    if prompt.exact:
-        has_tools = b'"tools"' in call.body or b'"functions"' in call.body
-        return prompt.tokens + (TOOLS_MARGIN_TOKENS if has_tools else 0)
-    return prompt.tokens + prompt.tokens // ESTIMATE_MARGIN + FORMULA_BYTES
+async def _counted(desk: Desk, call: Call, route: Route) -> PromptCount:
+    """Count the prompt; that of a batch was counted when its lines were read."""
+    if call.lines is not None:
+        return PromptCount(call.lines.counted_tokens, exact=False, unseen=False)
+    return await desk.counter.prompt_for(call, route.model)
 
 
 def _check_priced(call: Call, limits: tuple[Limit, ...], route: Route) -> None:
-    if route.price is None and not call.is_free and any(limit.metric is Metric.COST for limit in limits):
+    if call.media is not None and route.price is None and any(limit.metric in CHARGE_METRICS for limit in limits):
+        _check_media_priced(call.media, limits)
+    # What a call of a model costs beside its tokens is nothing to a limit on tokens; of other things nothing is told.
+    spends = CHARGE_METRICS if call.is_free else COST_ONLY
+    if call.costs and any(limit.metric in spends for limit in limits):
         raise Forbidden(
-            f"The model `{route.model}` has no price here, and this API key has a cost limit. "
-            "An admin can set the price under [prices] in gateway.toml.",
-            code="model_not_priced",
+            "The provider asks money for this that it does not tell of, and this API key has a limit on "
+            f"{'cost or tokens' if call.is_free else 'cost'}.",
+            code="route_not_priced",
+        )
+    if not any(limit.metric is COST for limit in limits):
+        return
+    for model in () if call.is_free else (route.model, *call.other_models):
+        if route.price_of(model) is None:
+            raise Forbidden(
+                f"The model `{model}` has no price here, and this API key has a cost limit. "
+                "An admin can set the price under [prices] in gateway.toml.",
+                code="model_not_priced",
+                param="model",
+            )
+
+
+def _check_media_priced(media: Media, limits: tuple[Limit, ...]) -> None:
+    """Refuse what is paid by nobody knows what: under a limit on tokens it might use any number of them."""
+    if media.is_open:
+        raise Forbidden(
+            "What SVG costs can't be told, because a second model writes it, and this API key has a limit on cost or "
+            "tokens. Ask for png, jpeg or webp.",
+            code="route_not_priced",
+            param="output_format",
+        )
+    if not any(limit.metric is COST for limit in limits):
+        raise Forbidden(
+            "The model has no price here, so nobody can say whether it is paid by the token, and this API key has a "
+            "limit on tokens. An admin can set the price under [prices] in gateway.toml.",
+            code="route_not_priced",
             param="model",
         )
 
@@ -120,9 +153,9 @@ def _without_counting(desk: Desk, call: Call, route: Route, limits: tuple[Limit,
     if call.is_free:
         return NOTHING_DEMANDED
     if not _reads_prompt(limits):
-        outputs = any(limit.metric is Metric.OUTPUT_TOKENS for limit in limits)
+        outputs = any(limit.metric is OUTPUT_TOKENS for limit in limits)
         return _demand(desk, call, route, 0, now) if outputs else NOTHING_DEMANDED
-    size = len(call.body) + FORMULA_BYTES
+    size = len(call.body) + call.formula_tokens
     demand = _demand(desk, call, route, size, now)
     for limit in limits:
         if limit.metric in PROMPT_METRICS:
@@ -134,7 +167,12 @@ def _without_counting(desk: Desk, call: Call, route: Route, limits: tuple[Limit,
 
 def _demand(desk: Desk, call: Call, route: Route, input_tokens: int, now: float) -> Demand:
     expected = desk.expected.tokens(route.model)
-    return demand_of(call, route.facts, route.price, input_tokens, expected, int(now))
+    prices = () if route.price is None else (route.price, *filter(None, map(route.price_of, call.other_models)))
+    return demand_of(call, route.facts, prices, input_tokens, expected, int(now))
+
+
+def _roughly(call: Call) -> int:
+    return 0 if call.is_free else len(call.body) // BYTES_PER_TOKEN
 
 
 def _reservation(
@@ -147,7 +185,14 @@ def _reservation(
     prompt: PromptCount | None,
     now: float,
 ) -> Reservation:
-    rates = route.price.rates(NO_USAGE, int(now)) if route.price is not None else None
+    nothing = NO_USAGE if call.lines is None else NO_BATCH_USAGE
+    rates = route.price.rates(nothing, int(now)) if route.price is not None else None
+    input_tokens = prompt.tokens if prompt is not None else _roughly(call)
+    input_rate, output_rate, fee = (rates.input, rates.output, 0) if rates is not None else (0, 0, 0)
+    if call.media is not None:
+        told = call.media.input_tokens
+        input_tokens, _ = swept_tokens(call.media, route.price, input_tokens if told is None else told)
+        input_rate, output_rate, fee = swept_rates(call.media, rates) if rates is not None else (0, 0, 0)
     return Reservation(
         request_id=request_id,
         revision=principal.revision,
@@ -155,7 +200,9 @@ def _reservation(
         subject=Subject(call.operation, route.model, call.model, route.candidates[0].name),
         limits=limits,
         demand=demand,
-        input_tokens=prompt.tokens if prompt is not None else len(call.body) // BYTES_PER_TOKEN,
-        input_rate=rates.input if rates is not None else 0,
-        output_rate=rates.output if rates is not None else 0,
+        input_tokens=input_tokens,
+        input_rate=input_rate,
+        output_rate=output_rate,
+        fee_nano_usd=fee,
+        batch=0 if call.lines is None else 1,
     )

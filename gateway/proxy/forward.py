@@ -7,14 +7,13 @@ import msgspec
 
 from gateway.core.errors import InvalidRequest, LoopDetected, UpstreamFailed
 from gateway.core.upstreams import Upstream
+from gateway.upstream.fetch import HOP, HOP_HEADER
 from gateway.upstream.pool import Pool
 from gateway.upstream.reply import Reply
 
-HOP_HEADER = b"x-gateway-hop"
 _PASSED = frozenset(
     {b"content-type", b"accept", b"anthropic-version", b"anthropic-beta", b"openai-beta", b"user-agent"}
 )
-_HOP = (HOP_HEADER, b"1")
 _NO_HOST = re.compile(rb"[/?#@\\\s]")
 """What no host and port contain; who builds a URL from such a Host header gets another path than was asked for."""
 
@@ -34,7 +33,7 @@ def outgoing_headers(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     Raises LoopDetected for a request that came from a gateway like this one, InvalidRequest for a Host header that is
     more than a host.
     """
-    passed = [_HOP]
+    passed = [HOP]
     for header in headers:
         if header[0] in _PASSED:
             passed.append(header)
@@ -49,16 +48,20 @@ async def forward(
     pool: Pool,
     candidates: Sequence[Upstream],
     method: str,
-    path: str,
     headers: RawHeaders,
-    body_for: Callable[[Upstream], bytes],
+    said_to: Callable[[Upstream], tuple[str, bytes]],
 ) -> Answered:
-    """Send to the first candidate that can be reached. Raises UpstreamFailed of the last one."""
+    """Send to the first candidate that can be reached. `said_to` returns the path and the body for each.
+
+    Raises UpstreamFailed of the last one.
+    """
     for upstream in candidates[:-1]:
         try:
-            return Answered(upstream, await pool.send(upstream, method, path, headers, body_for(upstream)))
+            path, body = said_to(upstream)
+            return Answered(upstream, await pool.send(upstream, method, path, headers, body))
         except UpstreamFailed as failure:
             if failure.sent:
                 raise
     last = candidates[-1]
-    return Answered(last, await pool.send(last, method, path, headers, body_for(last)))
+    path, body = said_to(last)
+    return Answered(last, await pool.send(last, method, path, headers, body))

@@ -1,25 +1,26 @@
 """Call -> the upstream that keeps what the call names, if it is the caller's own; to anybody else it does not exist."""
 
 from gateway.core.call import Call
-from gateway.core.errors import NotFound
+from gateway.core.errors import InvalidRequest, NotFound
 from gateway.store import provider_objects
 from gateway.store.engine import Database
 from gateway.store.principals import Principal
 
+MOST_REFERENCES = 10_000
 
-async def own(call: Call, principal: Principal, database: Database) -> str | None:
-    """Return the upstream's name, None for a call that names nothing.
 
-    Raises NotFound for an id that this key did not make, ServiceUnavailable.
+async def own(call: Call, principal: Principal, database: Database) -> str:
+    """Return the name of the upstream that keeps all that the call names.
+
+    Raises NotFound for an id that this key did not make, InvalidRequest for too many, ServiceUnavailable.
     """
-    pinned: str | None = None
+    if len(call.references) > MOST_REFERENCES:
+        raise InvalidRequest(f"The request names more than {MOST_REFERENCES} files or other objects.")
+    made = await database.read(
+        lambda connection: provider_objects.owned(connection, call.references, principal.api_key_id)
+    )
+    pinned = made[call.references[0]].upstream if call.references[0] in made else ""
     for reference in call.references:
-        made = await database.read(
-            lambda connection, reference=reference: provider_objects.owned(  # type: ignore[misc]
-                connection, reference, principal.api_key_id
-            )
-        )
-        if made is None or pinned not in (None, made.upstream):
+        if reference not in made or made[reference].upstream != pinned:
             raise NotFound(f"There is no `{reference[:64]}` here.", code="not_found")
-        pinned = made.upstream
     return pinned

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from gateway.core.limits import TOKEN_METRICS, Metric, Standing, period_end
+from gateway.core.limits import REQUESTS, TOKEN_METRICS, Standing, period_end
 from gateway.core.money import render_usd
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -30,7 +30,7 @@ def limit_headers(standings: Sequence[Standing], now: float) -> RawHeaders:
     requests: Standing | None = None
     tokens: Standing | None = None
     for standing in standings:
-        if standing.limit.metric is Metric.REQUESTS:
+        if standing.limit.metric is REQUESTS:
             if requests is None or standing.remaining < requests.remaining:
                 requests = standing
         elif standing.limit.metric in TOKEN_METRICS and (tokens is None or standing.remaining < tokens.remaining):

@@ -4,85 +4,187 @@ What is charged:
     never reached the provider                  nothing
     the provider answered with an error         the request, no tokens
     it reported usage                           that
-    anything else, from the moment it was sent  our count of the prompt and of what was delivered
+    it goes on with a job in the background     nothing yet: the hold stays until `conclude.py` knows how that ended
+    anything else, from the moment it was sent  our count of the prompt and of what was delivered; for a model that
+                                                thinks what it writes on average, if that is more
+    pictures and sound                          as asked for, where the provider does not tell (`core/media.py`)
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 
+import msgspec
+from msgspec.structs import replace
+
+from gateway.core.batches import BATCH_TIER, WINDOW_SECONDS, Lines
 from gateway.core.errors import ServiceUnavailable
-from gateway.core.estimates import ExpectedOutput
-from gateway.core.limits import Metric
-from gateway.core.rates import cost_nano_usd
+from gateway.core.media import Media, tells_all, with_measures, with_tokens
+from gateway.core.rates import Unit
 from gateway.core.selection import Route
 from gateway.core.usage import Usage
-from gateway.ledger.entries import Caller, Figures, Outcome, Settlement, Source, Subject
-from gateway.ledger.ledger import Ledger
-from gateway.metrics import Metrics
+from gateway.ledger.entries import Outcome, Settlement, Source
 from gateway.proxy.exchange import Exchange
+from gateway.proxy.till import ANSWERED, COMPLETED, MICROSECONDS, REPORTED, Till, charge, report, settlement_of
 from gateway.store import provider_objects
-from gateway.store.engine import Database
 from gateway.store.provider_objects import ProviderObject
-from gateway.tokens.counter import TokenCounter
+from gateway.tokens.prompts import PromptCount
 
 log = logging.getLogger(__name__)
 
-MICROSECONDS = 1_000_000
-ANSWERED = range(200, 300)
-MOST_ID_CHARACTERS = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Till:
-    """What settling needs of the house. `monotonic` is in seconds."""
-
-    ledger: Ledger
-    database: Database
-    counter: TokenCounter
-    expected: ExpectedOutput
-    metrics: Metrics
-    monotonic: Callable[[], float]
+COUNTED, CLIENT_LEFT = Source.COUNTED, Outcome.CLIENT_LEFT
+FIRST_LOOK_SECONDS = 0.5
+LOOK_AFTER_STREAM_SECONDS = 600.0
+"""A stream tells the end of its job itself; who looks earlier than this only asks the provider in vain."""
 
 
 async def settle(till: Till, exchange: Exchange) -> None:
     """Charge the exchange, durably. Counts what was not reported. Runs once; later calls do nothing."""
     if exchange.settled or exchange.grant is None:
         return
-    usage, source = await _measured(till, exchange)
+    if _goes_on(exchange):
+        await defer(till, exchange, FIRST_LOOK_SECONDS)
+        exchange.settled = True
+        till.ledger.unwatch(exchange.request_id)
+        return
+    usage, source = await measured(till, exchange)
     if usage.is_clamped:
         log.warning("call %s: the provider's figures contradict each other", exchange.request_id)
-    settlement = _settlement(exchange, usage, source, till.monotonic())
+    if source is REPORTED and exchange.prompt is not None:
+        _learn(till, exchange, exchange.prompt, usage)
+    settlement = settlement_of(exchange, usage, source, till.monotonic())
     exchange.cost_nano_usd = settlement.figures.cost_nano_usd
     await _note_ownership(till, exchange, settlement)
     began = till.monotonic()
     # Until here it can be cancelled and run again; from here on the ledger has it, whatever becomes of this task.
     exchange.settled = True
+    exchange.usage, exchange.outcome = usage, settlement.outcome  # whoever tells of the call tells this
     try:
         await till.ledger.settle(settlement)
     finally:
         till.ledger.unwatch(exchange.request_id)
-        _report(till, exchange, settlement, usage, till.monotonic() - began)
+        report(till, settlement, till.monotonic() - began, exchange.call.choices if exchange.call is not None else 1)
+    if exchange.is_deferred:
+        await _forget_job(till, exchange.request_id)
 
 
-async def _measured(till: Till, exchange: Exchange) -> tuple[Usage, Source]:
+async def defer(till: Till, exchange: Exchange, first_look_seconds: float) -> None:
+    """Note that the provider goes on with what the call began. The hold stays until somebody hears of its end.
+
+    What is noted is also what is charged if nobody ever does: our count of the prompt.
+    """
+    object_id, call = exchange.named_object, exchange.call
+    assert object_id is not None and call is not None
+    tier = None if call.lines is None else BATCH_TIER
+    counted = Usage(input_tokens=await _prompt_tokens(till, exchange), service_tier=tier)
+    record = settlement_of(exchange, counted, Source.SWEPT, till.monotonic())
+    if call.lines is not None:
+        record = _of_lines(record, call.lines, exchange.route)
+    record = replace(record, outcome=Outcome.UPSTREAM_FAILED)
+    made = _provider_object(exchange, record, object_id)
+    text = msgspec.json.encode(record).decode()
+    window_seconds = 0.0 if call.lines is None else WINDOW_SECONDS
+    await till.jobs.note(exchange.request_id, made, text, first_look_seconds, window_seconds)
+    exchange.is_deferred = True
+
+
+def _of_lines(record: Settlement, lines: Lines, route: Route | None) -> Settlement:
+    """Return the record of a batch whose results nobody knows: each line as long as all are on average."""
+    average = Usage(input_tokens=lines.counted_tokens // lines.count, service_tier=BATCH_TIER)
+    price = None if route is None else route.price
+    cost, rates = charge(price, average, record.admitted_at_us // MICROSECONDS)
+    whole = None if cost is None else cost * lines.count
+    figures = replace(record.figures, requests=lines.count, succeeded=0, cost_nano_usd=whole)
+    return replace(record, figures=figures, rates=rates)
+
+
+def _goes_on(exchange: Exchange) -> bool:
+    """Tell whether the provider still works on it, so that nobody knows yet what it will have used."""
+    call, meter = exchange.call, exchange.meter
+    if call is None or not call.defers or exchange.status not in ANSWERED or exchange.named_object is None:
+        return False
+    return exchange.is_over is False if meter is None else not meter.ended
+
+
+async def _forget_job(till: Till, request_id: str) -> None:
+    try:
+        await till.jobs.forget(request_id)
+    except ServiceUnavailable:
+        # Who looks at it later will settle it again, and twice is once.
+        log.warning("the job of call %s is still noted, though it is settled", request_id)
+
+
+async def measured(till: Till, exchange: Exchange) -> tuple[Usage, Source]:
     """Return what the call used and who says so."""
     meter = exchange.meter
     reported = exchange.usage or (meter.usage if meter is not None else None)
     failed = exchange.status != 0 and exchange.status not in ANSWERED
     if not exchange.sent or failed or (exchange.call is not None and exchange.call.is_free):
-        return Usage(), Source.REPORTED
-    whole = exchange.outcome is Outcome.COMPLETED or meter is None or meter.ended
+        return Usage(), REPORTED
+    if exchange.call is not None and exchange.call.media is not None:
+        return await _media_measured(till, exchange, exchange.call.media, reported)
+    whole = meter is None or (not meter.early and (exchange.outcome is COMPLETED or meter.ended))
     if reported is not None and whole:
-        return reported, Source.REPORTED
+        return reported, REPORTED
     prompt = await _prompt_tokens(till, exchange)
-    output = meter.delivered() if meter is not None else 0
-    if exchange.answer_text and exchange.route is not None:
-        output += await till.counter.text(exchange.route.model, exchange.answer_text)
+    output = await _written_tokens(till, exchange)
+    if exchange.thinks and _is_cut(exchange) and (reported is None or (meter is not None and meter.early)):
+        output = max(output, _calibrated_tokens(till, exchange))
     if reported is None:
-        return Usage(input_tokens=prompt, output_tokens=output), Source.COUNTED
+        return Usage(input_tokens=prompt, output_tokens=output), COUNTED
     # Cut short: figures that the provider sent on the way stand, unless we have delivered more since.
-    return _at_least(reported, output), Source.REPORTED if reported.output_tokens >= output else Source.COUNTED
+    return _at_least(reported, output), REPORTED if reported.output_tokens >= output else COUNTED
+
+
+def _is_cut(exchange: Exchange) -> bool:
+    """Tell whether the answer is broken off, or its client did not wait for one. A provider's own error is an end."""
+    meter, outcome = exchange.meter, exchange.outcome
+    if outcome is COMPLETED or exchange.answer_text is not None or (meter is not None and (meter.ended or meter.error)):
+        return False
+    return outcome is CLIENT_LEFT or exchange.status in ANSWERED
+
+
+def _calibrated_tokens(till: Till, exchange: Exchange) -> int:
+    """Return what such a call writes on average, hidden tokens and all, at most what was held."""
+    call, found, grant = exchange.call, exchange.route, exchange.grant
+    assert call is not None and found is not None and grant is not None
+    cap = grant.output_cap or call.output_cap or found.facts.max_output_tokens
+    return min(cap, till.expected.tokens(found.model)) * call.choices
+
+
+async def _media_measured(till: Till, exchange: Exchange, media: Media, reported: Usage | None) -> tuple[Usage, Source]:
+    """Return what a call of pictures or sound used. What the model is paid by and nobody told is taken as asked for."""
+    price = exchange.route.price if exchange.route is not None else None
+    source = REPORTED if tells_all(price, reported) else COUNTED
+    usage = reported or Usage()
+    if exchange.meter is not None and exchange.meter.error:
+        # The provider says in its stream that it failed: what is not told then was not made.
+        media = msgspec.structs.replace(media, images=0, output_tokens=0)
+    if price is not None and Unit.TOKENS in price.units and not usage.total_tokens:
+        usage = with_tokens(
+            media,
+            usage,
+            input_tokens=await _prompt_tokens(till, exchange),
+            written_tokens=await _written_tokens(till, exchange) if media.unit is Unit.AUDIO else 0,
+            spoken_ms=exchange.spoken_ms,
+        )
+    return with_measures(media, usage, exchange.spoken_ms), source
+
+
+def _learn(till: Till, exchange: Exchange, prompt: PromptCount, usage: Usage) -> None:
+    """Hold our count of the prompt, where one was made, against the provider's: the next estimates are nearer to it."""
+    call, found = exchange.call, exchange.route
+    if call is None or found is None or not call.text_only or usage.others:
+        return
+    factor = till.counter.learn(found.model, prompt, usage.input_tokens)
+    if factor is not None:
+        till.metrics.estimates_calibrated(found.model, factor)
+
+
+async def _written_tokens(till: Till, exchange: Exchange) -> int:
+    """Return our count of the text that was delivered."""
+    written = exchange.meter.delivered() if exchange.meter is not None else 0
+    if exchange.answer_text and exchange.route is not None:
+        written += await till.counter.text(exchange.route.model, exchange.answer_text)
+    return written
 
 
 async def _note_ownership(till: Till, exchange: Exchange, settlement: Settlement) -> None:
@@ -90,15 +192,13 @@ async def _note_ownership(till: Till, exchange: Exchange, settlement: Settlement
     call = exchange.call
     if call is None or exchange.status not in ANSWERED:
         return
-    caller, upstream = settlement.caller, settlement.subject.upstream
-    object_id = exchange.object_id or (exchange.meter.object_id if exchange.meter is not None else None)
+    upstream = settlement.subject.upstream
+    object_id = exchange.named_object
     try:
-        if call.stores and object_id:
-            name = object_id[:MOST_ID_CHARACTERS]
-            at = settlement.admitted_at_us // MICROSECONDS
-            made = ProviderObject(upstream, name, caller.project_id, caller.api_key_id, call.operation, at)
+        if call.makes and object_id:
+            made = _provider_object(exchange, settlement, object_id)
             await till.database.write(lambda connection: provider_objects.record(connection, made))
-        elif call.operation == "responses.delete":
+        elif call.forgets:
             gone = call.references[0]
             await till.database.write(lambda connection: provider_objects.forget(connection, upstream, gone))
     except ServiceUnavailable:
@@ -106,95 +206,28 @@ async def _note_ownership(till: Till, exchange: Exchange, settlement: Settlement
         log.warning("could not note who made %s", object_id)
 
 
+def _provider_object(exchange: Exchange, settlement: Settlement, object_id: str) -> ProviderObject:
+    assert exchange.call is not None
+    caller, at = settlement.caller, settlement.admitted_at_us // MICROSECONDS
+    return ProviderObject(
+        settlement.subject.upstream,
+        object_id,
+        caller.project_id,
+        caller.api_key_id,
+        exchange.call.makes,
+        at,
+        exchange.shown.decode(errors="replace").replace("\0", "") or None,
+    )
+
+
 async def _prompt_tokens(till: Till, exchange: Exchange) -> int:
     call, route = exchange.call, exchange.route
     if exchange.prompt is None and call is not None and route is not None:
-        exchange.prompt = await till.counter.prompt_of(call.operation, route.model, call.body)
+        exchange.prompt = await till.counter.prompt_for(call, route.model)
     return exchange.prompt.tokens if exchange.prompt is not None else 0
 
 
 def _at_least(usage: Usage, output_tokens: int) -> Usage:
     if usage.output_tokens >= output_tokens:
         return usage
-    return Usage(
-        input_tokens=usage.input_tokens,
-        cached_tokens=usage.cached_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        cache_write_1h_tokens=usage.cache_write_1h_tokens,
-        output_tokens=output_tokens,
-        service_tier=usage.service_tier,
-    )
-
-
-def _settlement(exchange: Exchange, usage: Usage, source: Source, now: float) -> Settlement:
-    grant, call, route, principal = exchange.grant, exchange.call, exchange.route, exchange.principal
-    assert grant is not None and call is not None and route is not None and principal is not None
-    cost, rates = _price(route, usage, grant.admitted_at_us // MICROSECONDS)
-    upstream = exchange.upstream or route.candidates[0]
-    return Settlement(
-        request_id=exchange.request_id,
-        admitted_at_us=grant.admitted_at_us,
-        caller=Caller(principal.api_key_id, principal.project_id, principal.user_id, principal.service_account_id),
-        subject=Subject(call.operation, route.model, call.model, upstream.name),
-        items=grant.items,
-        figures=Figures(
-            requests=1 if exchange.sent else 0,
-            succeeded=1 if exchange.status in ANSWERED else 0,
-            input_tokens=usage.input_tokens,
-            cached_tokens=usage.cached_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            cache_write_1h_tokens=usage.cache_write_1h_tokens,
-            input_audio_tokens=usage.input_audio_tokens,
-            input_image_tokens=usage.input_image_tokens,
-            output_tokens=usage.output_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            output_audio_tokens=usage.output_audio_tokens,
-            cost_nano_usd=cost,
-        ),
-        source=source,
-        outcome=exchange.outcome,
-        status=exchange.status,
-        service_tier=_safe(usage.service_tier, 32) or "",
-        rates=rates,
-        duration_ms=int((now - exchange.began) * 1000),
-        first_byte_ms=int((exchange.first_byte_at - exchange.sent_at) * 1000) if exchange.first_byte_at else None,
-        client_request_id=_safe(exchange.client_request_id, 128),
-        upstream_request_id=_safe(exchange.upstream_request_id, 128),
-    )
-
-
-def _price(route: Route, usage: Usage, admitted_at_seconds: int) -> tuple[int | None, str | None]:
-    """Return the cost in nano-USD and the rates used, both None for a model without a price."""
-    if usage.total_tokens == 0:
-        return 0, None
-    if route.price is None:
-        return None, None
-    rates = route.price.rates(usage, admitted_at_seconds)
-    return cost_nano_usd(usage, rates), rates.text
-
-
-def _safe(text: str | None, length: int) -> str | None:
-    """Return a text that every database takes: a provider's words must not fail a neighbour's batch."""
-    if text is None or (len(text) <= length and text.isascii() and text.isprintable()):
-        return text
-    return "".join(character for character in text[:length] if "!" <= character <= "~")
-
-
-def _report(till: Till, exchange: Exchange, settlement: Settlement, usage: Usage, seconds: float) -> None:
-    figures = settlement.figures
-    overrun = 0
-    for item in settlement.items:
-        if item.metric is Metric.TOKENS:
-            overrun = max(overrun, usage.total_tokens - item.amount)
-    till.metrics.settled(settlement.source.value, settlement.outcome.value, seconds, overrun_tokens=overrun)
-    if figures.succeeded and figures.output_tokens and exchange.call is not None:
-        till.expected.learn(settlement.subject.model, figures.output_tokens // exchange.call.choices)
-    if usage.total_tokens:
-        till.metrics.usage_charged(
-            settlement.subject.model,
-            figures.cost_nano_usd or 0,
-            input_tokens=figures.input_tokens,
-            output_tokens=figures.output_tokens,
-            cached_tokens=figures.cached_tokens,
-            reasoning_tokens=figures.reasoning_tokens,
-        )
+    return msgspec.structs.replace(usage, output_tokens=output_tokens)

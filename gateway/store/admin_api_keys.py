@@ -15,6 +15,9 @@ from sqlalchemy import (
 from sqlalchemy import (
     delete as delete_from,
 )
+from sqlalchemy import (
+    update as update_of,
+)
 
 from gateway.core.errors import Conflict, NotFound
 from gateway.store.pages import AnyRow, Cursor, Page
@@ -31,12 +34,19 @@ admin_api_key = Table(
     text("redacted"),
     integer("created_at"),
     integer("expires_at", null=True),
+    integer("last_used_at", null=True),
 )
+
+USE_SECONDS = 60
+"""How exactly the last use is known: not every question is worth a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdminApiKey:
-    """An admin key without its secret. `redacted` is what may be shown of the text."""
+    """An admin key without its secret. `redacted` is what may be shown of the text.
+
+    `last_used_at` is known to the minute, None for a key that was never used.
+    """
 
     id: str
     name: str
@@ -44,6 +54,7 @@ class AdminApiKey:
     redacted: str
     created_at: int
     expires_at: int | None
+    last_used_at: int | None = None
 
 
 def create(connection: Connection, made: AdminApiKey, digest: bytes) -> AdminApiKey:
@@ -92,5 +103,15 @@ def delete(connection: Connection, id: str, now: int) -> AdminApiKey:
     return present
 
 
+def is_use_news(last_used_at: int | None, now: float) -> bool:
+    """Tell whether a use at this time is to be noted."""
+    return last_used_at is None or abs(now - last_used_at) >= USE_SECONDS
+
+
+def note_use(connection: Connection, id: str, now: int) -> None:
+    """Write down that a key is used."""
+    connection.execute(update_of(admin_api_key).where(admin_api_key.c.id == id).values(last_used_at=now))
+
+
 def _admin_api_key(row: AnyRow) -> AdminApiKey:
-    return AdminApiKey(row.id, row.name, row.role, row.redacted, row.created_at, row.expires_at)
+    return AdminApiKey(row.id, row.name, row.role, row.redacted, row.created_at, row.expires_at, row.last_used_at)

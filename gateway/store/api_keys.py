@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     ColumnElement,
@@ -17,7 +18,9 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    func,
     insert,
+    literal_column,
     not_,
     or_,
     select,
@@ -35,6 +38,7 @@ from gateway.store import projects, service_accounts, users
 from gateway.store.pages import AnyRow, Cursor, Page
 from gateway.store.pages import page as page_of
 from gateway.store.tables import integer, metadata, text
+from gateway.store.usage import usage, usage_day
 
 api_key = Table(
     "api_key",
@@ -82,7 +86,11 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key without its secret. `models` are wildcard patterns, None for every model."""
+    """A key without its secret. `models` are wildcard patterns, None for every model.
+
+    `last_used_at` is when its last call was admitted, as the ledger has it: to the second, and to the day where only
+    the sums of that day are left. None for a key that never made a call.
+    """
 
     id: str
     project_id: str
@@ -94,6 +102,7 @@ class ApiKey:
     created_at: int
     expires_at: int | None
     disabled: bool
+    last_used_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +187,11 @@ def update(connection: Connection, changed: ApiKey, now: int) -> ApiKey:
     return get(connection, changed.project_id, changed.id)
 
 
+def set_disabled(connection: Connection, id: str) -> None:
+    """Let a key open nothing, whatever it is: an import brings over keys that have expired too."""
+    connection.execute(update_of(api_key).where(api_key.c.id == id).values(disabled=1))
+
+
 def rotate(connection: Connection, project_id: str, id: str, secret: NewKey, grace_seconds: int, now: int) -> ApiKey:
     """Give a key a new text; the present one opens for `grace_seconds` more. Raises NotFound, Conflict."""
     present = _changeable(connection, project_id, id, now)
@@ -241,6 +255,14 @@ _HAS_ACCESS = or_(
 )
 
 
+# A step into an index for each key that is shown: nothing is written when a key is used.
+_LAST_RECORD = select(func.max(usage.c.admitted_at_us)).where(usage.c.api_key_id == api_key.c.id)
+_LAST_DAY = select(func.max(usage_day.c.start)).where(usage_day.c.api_key_id == api_key.c.id)
+_LAST_USED_AT = func.coalesce(
+    _LAST_RECORD.scalar_subquery() // literal_column("1000000", BigInteger), _LAST_DAY.scalar_subquery()
+)
+
+
 def _keys(within: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     user, account, membership = users.user, service_accounts.service_account, users.project_user
     return (
@@ -254,6 +276,7 @@ def _keys(within: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
             account.c.created_at.label("account_created_at"),
             account.c.role.label("account_role"),
             _HAS_ACCESS.label("has_access"),
+            _LAST_USED_AT.label("last_used_at"),
         )
         .outerjoin(user, user.c.id == api_key.c.user_id)
         .outerjoin(
@@ -277,6 +300,7 @@ def _api_key(row: AnyRow) -> ApiKey:
         row.created_at,
         row.expires_at,
         bool(row.disabled),
+        row.last_used_at,
     )
 
 

@@ -3,6 +3,9 @@
 The functions of this shelf are synchronous and take the connection first, so that one text serves SQLite and
 PostgreSQL, the server and the command line. On SQLite a server's changes run on the ledger's one writing connection;
 reads have connections of their own, in threads, that cannot write. Every change bumps the revision in its transaction.
+
+Drivers are asynchronous, SQLAlchemy is not: what talks to a database runs in a greenlet (`greenlet_spawn`), as it does
+behind SQLAlchemy's own `ext.asyncio`, which would import its object-relational mapper, a tenth of a start.
 """
 
 import asyncio
@@ -13,21 +16,25 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection as Connection  # for the annotations of those who pass it on
-from sqlalchemy import NullPool, create_engine, event, make_url
+from sqlalchemy import ExceptionContext, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from gateway.core.errors import ServiceUnavailable
 from gateway.store import revision
+from gateway.store.aside import Aside
 
 T = TypeVar("T")
 
 READERS = 4
 POOL_SECONDS = 3.0
+STATEMENT_SECONDS = 60
 LOCK_SECONDS = 5.0
-BUSY = frozenset({"40001", "40P01", "55P03", "25006"})
-"""PostgreSQL's codes for what may succeed later: serialization, deadlock, lock timeout, a standby not yet promoted."""
+BUSY = frozenset({"40001", "40P01", "55P03"})
+"""PostgreSQL's codes for what may succeed later: serialization, deadlock, lock timeout."""
+READ_ONLY = "25006"
+"""And for a server that is a standby, or has become one."""
 IN_TROUBLE = ("08", "53", "57")
 """PostgreSQL's classes of codes for connections lost, resources gone (connections, disk, memory), an operator."""
 MESSAGE = "The gateway's database is not available; try again shortly."
@@ -41,64 +48,98 @@ class RunOnWriter(Protocol):
 
 
 class Database:
-    """`run_on_writer` is the ledger's on a SQLite server; without it a SQLite database opens a writer of its own."""
+    """`run_on_writer` is the ledger's on a SQLite server; without it a SQLite database opens a writer of its own.
 
-    def __init__(self, url: str, run_on_writer: RunOnWriter | None = None) -> None:
+    `statement_seconds` is how long PostgreSQL may work on one statement.
+    """
+
+    def __init__(
+        self, url: str, run_on_writer: RunOnWriter | None = None, *, statement_seconds: int = STATEMENT_SECONDS
+    ) -> None:
         parsed = make_url(url)
+        self._url = url
+        self._statement_seconds = statement_seconds
+        self._aside: tuple[Aside, Database] | None = None
         self._sqlite = SqliteWriter(run_on_writer or own_writer(sqlite_path(url))) if is_sqlite(url) else None
         if self._sqlite is None:
-            settings = {"application_name": "gateway", "lock_timeout": "5000", "statement_timeout": "60000"}
-            arguments = {"server_settings": settings, "timeout": POOL_SECONDS, "command_timeout": 60}
-            self._engine = create_async_engine(
+            settings = {
+                "application_name": "gateway",
+                "lock_timeout": "5000",
+                "statement_timeout": f"{statement_seconds}s",
+                # To compile a report's many sums takes longer than to add them up.
+                "jit": "off",
+            }
+            arguments = {"server_settings": settings, "timeout": POOL_SECONDS, "command_timeout": statement_seconds}
+            self._engine = create_engine(
                 parsed, pool_size=READERS, pool_timeout=POOL_SECONDS, pool_pre_ping=True, connect_args=arguments
             )
+            event.listen(self._engine, "handle_error", _leave_demoted)
         else:
-            self._engine = create_async_engine(parsed, pool_size=READERS, pool_timeout=POOL_SECONDS)
-            event.listen(self._engine.sync_engine, "connect", _make_reader)
+            self._engine = create_engine(parsed, pool_size=READERS, pool_timeout=POOL_SECONDS)
+            event.listen(self._engine, "connect", _make_reader)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run work that changes nothing. Raises ServiceUnavailable when the database is away."""
         async with self._connected() as connection:
-            return await connection.run_sync(work)
+            return await greenlet_spawn(work, connection)
+
+    async def aside(self, work: Callable[["Database"], Awaitable[T]]) -> T:
+        """Run work that reads much, and takes long over it, in a thread with a loop and connections of its own.
+
+        It is given the database to read from. Raises as `read` does, and ServiceUnavailable while too many others wait.
+        """
+        if self._aside is None:
+            self._aside = Aside(), Database(self._url, statement_seconds=self._statement_seconds)
+        place, database = self._aside
+        return await place.run(lambda: work(database))
 
     async def change(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction and bump the revision with it; whatever it raises undoes all of it.
 
-        Raises ServiceUnavailable when the database is away.
+        Changes happen one after the other, on every replica: each sees what the one before left behind. Raises
+        ServiceUnavailable when the database is away.
         """
 
-        def work_and_bump(connection: Connection) -> T:
-            result = work(connection)
+        def bump_and_work(connection: Connection) -> T:
+            # First, because on PostgreSQL it locks the one row that every change begins with.
             revision.bump(connection)
-            return result
+            return work(connection)
 
-        return await self.write(work_and_bump)
+        return await self.write(bump_and_work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction without a new revision: what no cached key or limit depends on."""
         if self._sqlite is not None:
             with unavailable_when_away():
                 return await self._sqlite.write(work)
-        async with self._connected() as connection, connection.begin():
-            return await connection.run_sync(work)
+
+        def transact(connection: Connection) -> T:
+            with connection.begin():
+                return work(connection)
+
+        return await self.read(transact)
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+    async def _connected(self) -> AsyncIterator[Connection]:
         with unavailable_when_away():
-            connection = self._engine.connect()
             try:
-                await connection.start()
+                async with asyncio.timeout(POOL_SECONDS):  # a connection that rested is asked first whether it lives
+                    connection = await greenlet_spawn(self._engine.connect)
             except DBAPIError as error:
                 # No statement of ours was run yet: starting up, full, a password changed, the database is not there.
                 raise ServiceUnavailable(MESSAGE) from error
             try:
                 yield connection
             finally:
-                await connection.close()
+                await greenlet_spawn(connection.close)
 
     async def close(self) -> None:
         """Let all connections go."""
-        await self._engine.dispose()
+        if self._aside is not None:
+            place, database = self._aside
+            self._aside = None
+            await place.close(database.close)
+        await greenlet_spawn(self._engine.dispose)
 
 
 @contextmanager
@@ -142,8 +183,14 @@ class SqliteWriter:
 
 def own_writer(path: Path) -> RunOnWriter:
     """Return a writer for a process without a ledger, such as the command line; it waits up to 5 s for the lock."""
+    # Else all threads there are could wait for the lock, and none was left to commit what holds it.
+    turn = asyncio.Lock()
 
     async def run(work: Callable[[sqlite3.Connection], T], /) -> T:
+        async with turn:
+            return await write(work)
+
+    async def write(work: Callable[[sqlite3.Connection], T]) -> T:
         raw = await asyncio.to_thread(
             sqlite3.connect, path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -178,6 +225,12 @@ def sqlite_path(url: str) -> Path:
 def postgres_dsn(url: str) -> str:
     """Return the URL as asyncpg itself takes it."""
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _leave_demoted(context: ExceptionContext) -> None:
+    """Give up the connections to a server that cannot be written to any more: the one that can may be another."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 def _make_reader(raw: sqlite3.Connection, _record: object) -> None:

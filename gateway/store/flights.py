@@ -1,45 +1,98 @@
-"""One read for all who wait for the same thing."""
+"""One read for all who wait for the same thing, or for others of its kind, and nobody waits for long.
+
+A read that takes longer goes on without its waiters: who asks again a little later may find it done.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping
+from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
+
+from gateway.core.errors import ServiceUnavailable
+from gateway.store.engine import MESSAGE, unavailable_when_away
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
+READ_SECONDS = 8.0
+"""Then its connection is of more use to others."""
+MOST_IN_A_FLIGHT = 200
+"""A start under load has as many keys to read as there are callers: together they take a fiftieth of the time."""
+
+
+class Flight(Generic[K, T]):
+    """One read, of the keys that were asked for before it began. `landed` is the task that reads."""
+
+    landed: asyncio.Task[Mapping[K, T]]
+
+    def __init__(self) -> None:
+        self.keys: set[K] = set()
+        self.waiters = 0
+        self.has_begun = False
+
 
 class Flights(Generic[K, T]):
-    """Runs at most one read per key at a time, each as a task of its own: a waiter that leaves does not end it."""
+    """Runs one read at a time, each as a task of its own: a waiter that leaves does not end it.
 
-    def __init__(self, read: Callable[[K], Awaitable[T]]) -> None:
+    `read` returns what it finds for each key. Raises ServiceUnavailable for a waiter's patience that ends, and for a
+    read that does not.
+    """
+
+    def __init__(self, read: Callable[[Collection[K]], Awaitable[Mapping[K, T]]], patience_seconds: float) -> None:
         self._read = read
-        self._running: dict[K, asyncio.Task[T]] = {}
+        self._patience = patience_seconds
+        self._flying: Flight[K, T] | None = None
+        self._last: Flight[K, T] | None = None
+        """In the row of those that wait for one another to land."""
 
     async def join(self, key: K) -> T:
-        """Return what the running read finds, or start one. Raises what the read raises."""
-        task = self._running.get(key)
-        if task is None:
-            task = self._running[key] = asyncio.get_running_loop().create_task(self._fly(key))
-            task.add_done_callback(_retrieve)
-        return await asyncio.shield(task)
+        """Return what a read finds that may have begun already. Raises what the read raises."""
+        flight = self._flying
+        if flight is None or key not in flight.keys or flight.landed.done():
+            return await self.after(key)
+        return await self._landed(flight, key)
 
     async def after(self, key: K) -> T:
-        """Return what a read finds that began after this call. Raises what the read raises."""
-        if (running := self._running.get(key)) is not None:
-            await asyncio.wait({running})
-        # Who waited with us for the older read shares the new one: it began after all of our calls.
-        return await self.join(key)
+        """Return what a read finds that begins after this call. Raises what the read raises."""
+        flight, before = self._last, self._last
+        if flight is None or flight.has_begun or len(flight.keys) >= MOST_IN_A_FLIGHT:
+            flight = self._last = Flight()
+            flight.landed = asyncio.get_running_loop().create_task(self._fly(flight, before))
+            flight.landed.add_done_callback(_retrieve)
+        flight.keys.add(key)
+        return await self._landed(flight, key)
 
-    async def _fly(self, key: K) -> T:
+    async def _fly(self, flight: Flight[K, T], before: Flight[K, T] | None) -> Mapping[K, T]:
+        if before is not None:
+            await asyncio.wait({before.landed})
+        flight.has_begun = True
+        if not flight.waiters:  # all have lost patience, and others wait behind
+            raise ServiceUnavailable(MESSAGE)
+        self._flying = flight
+        with unavailable_when_away():
+            async with asyncio.timeout(READ_SECONDS):
+                return await self._read(flight.keys)
+
+    async def _landed(self, flight: Flight[K, T], key: K) -> T:
+        flight.waiters += 1
         try:
-            return await self._read(key)
+            async with patience(self._patience):
+                return (await asyncio.shield(flight.landed))[key]
         finally:
-            del self._running[key]
+            flight.waiters -= 1
 
     async def close(self) -> None:
         """Wait for the reads that are under way."""
-        while self._running:
-            await asyncio.wait(self._running.values())
+        if self._last is not None:
+            await asyncio.wait({self._last.landed})
+
+
+@asynccontextmanager
+async def patience(seconds: float) -> AsyncIterator[None]:
+    """Raise ServiceUnavailable for waits that together take longer."""
+    with unavailable_when_away():
+        async with asyncio.timeout(seconds):
+            yield
 
 
 def _retrieve(task: asyncio.Task[T]) -> None:

@@ -1,6 +1,6 @@
 """Holds: the durable reservation of a call in flight, and the processes that own them."""
 
-from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import Column, PrimaryKeyConstraint, Table, Text
 
 from gateway.store.tables import integer, metadata, text
 
@@ -30,10 +30,13 @@ hold = Table(
     integer("input_rate"),
     integer("output_rate"),
     integer("delivered", default=0),
-    Index(None, "owner"),
+    integer("fee_nano_usd", default=0),
+    integer("batch", default=0),
     sqlite_with_rowid=False,
 )
-"""What a sweep needs to settle the call alone: the counted prompt, rates in pico-USD per token, output delivered."""
+"""What a sweep needs to settle the call alone: the counted prompt, rates in pico-USD per token, output delivered, and
+what pictures and sound cost beside tokens.
+"""
 
 hold_item = Table(
     "hold_item",

@@ -4,29 +4,24 @@ Without that a budget made in the middle of a month would forget the first half,
 settle without charging it: `used` would not be the sum of the usage records.
 """
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, func, insert, select, true
+from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, true
 from sqlalchemy import text as sql
 
-from gateway.core.errors import NotFound
 from gateway.core.limits import Interval, Limit, Metric, Scope, period_start
-from gateway.store import limits
-from gateway.store.api_keys import api_key
+from gateway.store import limits, scopes
 from gateway.store.holds import hold, hold_item
-from gateway.store.projects import project
-from gateway.store.service_accounts import service_account
 from gateway.store.usage import usage_day, usage_hour
-from gateway.store.users import user
 
 MICROSECONDS = 1_000_000
 
 
 def create(connection: Connection, new: Limit, now: int) -> Limit:
-    """Store a limit, open its counter and let it into the open holds. Raises NotFound for what it should bind.
+    """Store a limit, open its counter and let it into the open holds. Raises NotFound, Conflict for what it binds.
 
     No batch of the ledger runs meanwhile, so nothing is admitted or settled between the sums and the commit.
     """
     limits.exclude_batches(connection)
-    _require_scope(connection, new.scope, new.scope_id)
+    scopes.require(connection, new.scope, new.scope_id)
     limits.create(connection, new, now)
     present = _ledger_now(connection, now)
     start = period_start(new.interval, present)
@@ -39,25 +34,22 @@ def create(connection: Connection, new: Limit, now: int) -> Limit:
     return new
 
 
-def _require_scope(connection: Connection, scope: Scope, scope_id: str) -> None:
-    exists: ColumnElement[bool]
-    match scope:
-        case Scope.ORGANIZATION:
-            exists = true() if scope_id == limits.ORGANIZATION_ID else ~true()
-        case Scope.PROJECT:
-            exists = _is_there(project, project.c.archived_at, scope_id)
-        case Scope.USER:
-            exists = _is_there(user, user.c.deleted_at, scope_id)
-        case Scope.SERVICE_ACCOUNT:
-            exists = _is_there(service_account, service_account.c.deleted_at, scope_id)
-        case Scope.API_KEY:
-            exists = _is_there(api_key, api_key.c.deleted_at, scope_id)
-    if not connection.execute(select(exists)).scalar_one():
-        raise NotFound(f"There is no {scope.replace('_', ' ')} {scope_id}.", code="not_found", param="scope_id")
+def put(connection: Connection, wanted: Limit, now: int) -> None:
+    """Have limits of this shape allow `wanted.amount`, be it by a new limit. Raises NotFound as `create` does.
+
+    Those that are there, mostly one, keep their ids and what they counted.
+    """
+    present = limits.alike(connection, wanted)
+    for limit in present:
+        limits.set_amount(connection, limit.id, wanted.amount)
+    if not present:
+        create(connection, wanted, now)
 
 
-def _is_there(table: Table, gone_at: Column[int], id: str) -> ColumnElement[bool]:
-    return select(table.c.id).where(table.c.id == id, gone_at.is_(None)).exists()
+def remove(connection: Connection, shape: Limit) -> None:
+    """Have no limit of this shape any more."""
+    for limit in limits.alike(connection, shape):
+        limits.delete(connection, limit.id)
 
 
 def _ledger_now(connection: Connection, now: int) -> int:
@@ -70,11 +62,12 @@ def _ledger_now(connection: Connection, now: int) -> int:
 def _join_holds(connection: Connection, new: Limit, now: int) -> int:
     """Add an item to every open hold that the limit binds; return what they hold together.
 
-    A call in flight counts under concurrency. Otherwise its item holds nothing and only has the settlement charge the
-    limit, in the period of the call's admission (of a minute limit in the present one, where its charge goes anyway).
+    A call in flight counts under concurrency, a batch does not. Otherwise its item holds nothing and only has the
+    settlement charge the limit, in the period of the call's admission (of a minute limit in the present one, where its
+    charge goes anyway).
     """
-    query = select(hold.c.request_id, hold.c.admitted_at_us, hold.c.model).where(_within(hold, new))
-    amount = 1 if new.metric is Metric.CONCURRENCY else 0
+    query = select(hold.c.request_id, hold.c.admitted_at_us, hold.c.model, hold.c.batch).where(_within(hold, new))
+    counts = new.metric is Metric.CONCURRENCY
     items = [
         {
             "request_id": row.request_id,
@@ -82,14 +75,14 @@ def _join_holds(connection: Connection, new: Limit, now: int) -> int:
             "period_start": period_start(
                 new.interval, now if new.interval is Interval.MINUTE else row.admitted_at_us // MICROSECONDS
             ),
-            "amount": amount,
+            "amount": int(counts and not row.batch),
         }
         for row in connection.execute(query)
         if new.binds(row.model)
     ]
     if items:
         connection.execute(insert(hold_item), items)
-    return amount * len(items)
+    return sum(int(item["amount"]) for item in items)
 
 
 def _used(connection: Connection, new: Limit, start: int) -> int:

@@ -1,5 +1,8 @@
 """Limits and their counters. A counter is a new row per period and is never zeroed."""
 
+from collections.abc import Sequence
+from itertools import chain
+
 import msgspec
 from sqlalchemy import (
     Column,
@@ -58,10 +61,13 @@ ORGANIZATION_ID = "org_gateway"
 """The scope id of the organization's limits: a gateway has exactly one organization."""
 
 
-def binding(
-    connection: Connection, api_key_id: str, project_id: str, user_id: str | None, service_account_id: str | None
-) -> tuple[Limit, ...]:
-    """Return the limits of every scope that binds a key: its own first, then holder's, project's, organization's."""
+Scoped = tuple[Scope, str]
+
+
+def scopes_of(
+    api_key_id: str, project_id: str, user_id: str | None, service_account_id: str | None
+) -> tuple[Scoped, ...]:
+    """Return every scope whose limits bind a key: its own first, then holder's, project's, organization's."""
     scopes = [
         (Scope.API_KEY, api_key_id),
         (Scope.USER, user_id),
@@ -69,10 +75,20 @@ def binding(
         (Scope.PROJECT, project_id),
         (Scope.ORGANIZATION, ORGANIZATION_ID),
     ]
-    wanted = [and_(limit.c.scope == scope, limit.c.scope_id == name) for scope, name in scopes if name is not None]
-    order = {scope: place for place, (scope, _) in enumerate(scopes)}
-    found = [_limit(row) for row in connection.execute(select(limit).where(or_(*wanted)).order_by(limit.c.id))]
-    return tuple(sorted(found, key=lambda one: order[one.scope]))
+    return tuple((scope, name) for scope, name in scopes if name is not None)
+
+
+def binding(connection: Connection, bound: Sequence[Sequence[Scoped]]) -> list[tuple[Limit, ...]]:
+    """Return the limits of each of these rows of scopes, in their order."""
+    wanted: dict[Scope, set[str]] = {}
+    for scope, name in chain.from_iterable(bound):
+        wanted.setdefault(scope, set()).add(name)
+    any_of = [and_(limit.c.scope == scope, limit.c.scope_id.in_(names)) for scope, names in wanted.items()]
+    found: dict[Scoped, list[Limit]] = {}
+    for row in connection.execute(select(limit).where(or_(*any_of)).order_by(limit.c.id)) if any_of else ():
+        one = from_row(row)
+        found.setdefault((one.scope, one.scope_id), []).append(one)
+    return [tuple(chain.from_iterable(found.get(scoped, ()) for scoped in scopes)) for scopes in bound]
 
 
 def create(connection: Connection, new: Limit, now: int) -> None:
@@ -85,7 +101,7 @@ def create(connection: Connection, new: Limit, now: int) -> None:
             metric=new.metric,
             interval=new.interval,
             amount=new.amount,
-            models=None if new.models is None else msgspec.json.encode(new.models).decode(),
+            models=None if new.models is None else _models(new.models),
             created_at=now,
         )
     )
@@ -96,7 +112,25 @@ def get(connection: Connection, id: str) -> Limit:
     row = connection.execute(select(limit).where(limit.c.id == id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no limit {id}.", code="not_found", param="limit_id")
-    return _limit(row)
+    return from_row(row)
+
+
+def alike(connection: Connection, shape: Limit) -> tuple[Limit, ...]:
+    """Return the limits that differ from `shape` in id and amount only, the tightest first."""
+    query = select(limit).where(
+        limit.c.scope == shape.scope,
+        limit.c.scope_id == shape.scope_id,
+        limit.c.metric == shape.metric,
+        limit.c.interval == shape.interval,
+        limit.c.models.is_(None) if shape.models is None else limit.c.models == _models(shape.models),
+    )
+    return tuple(from_row(row) for row in connection.execute(query.order_by(limit.c.amount, limit.c.id)))
+
+
+def of_scope(connection: Connection, scope: Scope, scope_id: str) -> tuple[Limit, ...]:
+    """Return all limits of one thing, the tightest first."""
+    query = select(limit).where(limit.c.scope == scope, limit.c.scope_id == scope_id)
+    return tuple(from_row(row) for row in connection.execute(query.order_by(limit.c.amount, limit.c.id)))
 
 
 def page(
@@ -108,7 +142,7 @@ def page(
         query = query.where(limit.c.scope == scope)
     if scope_id is not None:
         query = query.where(limit.c.scope_id == scope_id)
-    return page_of(connection, query, (limit.c.created_at, limit.c.id), cursor, _limit)
+    return page_of(connection, query, (limit.c.created_at, limit.c.id), cursor, from_row)
 
 
 def set_amount(connection: Connection, id: str, amount: int) -> Limit:
@@ -136,7 +170,12 @@ def exclude_batches(connection: Connection) -> None:
         connection.execute(sql("LOCK TABLE hold IN SHARE MODE"))
 
 
-def _limit(row: AnyRow) -> Limit:
+def _models(models: tuple[str, ...]) -> str:
+    return msgspec.json.encode(models).decode()
+
+
+def from_row(row: AnyRow) -> Limit:
+    """Return the limit of a row that has this table's columns."""
     return Limit(
         row.id,
         Scope(row.scope),

@@ -9,6 +9,7 @@ them costs no look-up, what is among them is served, so a valid key is never ref
 """
 
 from collections import OrderedDict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
@@ -19,11 +20,13 @@ from gateway.core.attempts import FailedAttempts
 from gateway.core.errors import Forbidden, InvalidKey, TooManyRequests
 from gateway.core.keys import UNKNOWN, digest, is_own_shape, is_well_formed
 from gateway.core.limits import Limit
+from gateway.core.model_policy import ModelPolicy, policy_of
 from gateway.store import limits, revision
 from gateway.store.admin_api_keys import admin_api_key
 from gateway.store.api_keys import api_key, api_key_secret
 from gateway.store.engine import Database
-from gateway.store.flights import Flights
+from gateway.store.flights import Flights, patience
+from gateway.store.model_permissions import model_permissions
 from gateway.store.projects import project
 from gateway.store.service_accounts import service_account
 from gateway.store.users import user
@@ -41,8 +44,9 @@ NOT_FOR_ADMINISTRATION = "This is a project API key. Administration needs an adm
 class Principal:
     """Who calls. `revision` was read before anything else here.
 
-    Exactly one of user and service account is set. `models` are wildcard patterns, None for every model. `limits` are
-    those of every scope that binds the key, its own first. `expires_at` is the first Unix second at which this text
+    Exactly one of user and service account is set. `models` are wildcard patterns, None for every model, and
+    `project_models` what the project permits beside, None for everything. `limits` are those of every scope that binds
+    the key, its own first. `expires_at` is the first Unix second at which this text
     opens nothing any more, None for never.
     """
 
@@ -55,6 +59,7 @@ class Principal:
     models: tuple[str, ...] | None
     limits: tuple[Limit, ...]
     expires_at: int | None
+    project_models: ModelPolicy | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class AdminPrincipal:
     name: str
     role: Literal["owner", "reader"]
     expires_at: int | None
+    last_used_at: int | None
 
 
 class Observer(Protocol):
@@ -75,15 +81,21 @@ class Observer(Protocol):
 
 
 class Principals:
-    """Keys of this process. Made once by app.py; times are Unix seconds."""
+    """Keys of this process. Made once by app.py; times are Unix seconds.
 
-    def __init__(self, database: Database, observer: Observer, *, most_cached: int = MOST_CACHED) -> None:
+    Nobody waits longer than `patience_seconds` to hear that the database is away.
+    """
+
+    def __init__(
+        self, database: Database, observer: Observer, *, patience_seconds: float = 2.25, most_cached: int = MOST_CACHED
+    ) -> None:
         self._database = database
         self._observer = observer
+        self._patience = patience_seconds
         self._most_cached = most_cached
         self._entries: OrderedDict[bytes, Principal] = OrderedDict()
-        self._flights: Flights[bytes, Principal | AdminPrincipal | None] = Flights(self._read)
-        self._known = KnownDigests(database)
+        self._flights: Flights[bytes, Principal | AdminPrincipal | None] = Flights(self._read, patience_seconds)
+        self._known = KnownDigests(database, patience_seconds)
         self._failures = FailedAttempts()
 
     async def close(self) -> None:
@@ -113,9 +125,10 @@ class Principals:
         key = digest(text)
         cached = self._entries.get(key)
         if cached is None or cached.revision < stale_revision:
-            found = await self._flights.join(key)
-            if not isinstance(found, Principal) or found.revision < stale_revision:
-                found = await self._flights.after(key)
+            async with patience(self._patience):
+                found = await self._flights.join(key)
+                if not isinstance(found, Principal) or found.revision < stale_revision:
+                    found = await self._flights.after(key)
         else:
             found = cached
         return _only_member(_opened(found, now))
@@ -137,9 +150,10 @@ class Principals:
     async def identify(self, text: str, address: str, now: float) -> Principal | AdminPrincipal:
         """Return whose text it is, read fresh. Raises InvalidKey, TooManyRequests, ServiceUnavailable."""
         key = digest(text)
-        if not await self._may_exist(text, key, address, now):
-            raise self._failed(address, now)
-        found = await self._flights.after(key)
+        async with patience(self._patience):
+            if not await self._may_exist(text, key, address, now):
+                raise self._failed(address, now)
+            found = await self._flights.after(key)
         try:
             return _opened(found, now)
         except InvalidKey:
@@ -158,27 +172,28 @@ class Principals:
         self._failures.add(address, now)
         return InvalidKey(UNKNOWN)
 
-    async def _read(self, key: bytes) -> Principal | AdminPrincipal | None:
-        found = await self._database.read(lambda connection: find(connection, key))
-        if isinstance(found, Principal):
-            self._entries[key] = found
-            self._entries.move_to_end(key)
-            if len(self._entries) > self._most_cached:
-                self._entries.popitem(last=False)
-        else:
-            self._entries.pop(key, None)
+    async def _read(self, keys: Collection[bytes]) -> Mapping[bytes, Principal | AdminPrincipal | None]:
+        found = await self._database.read(lambda connection: find_all(connection, keys))
+        for key, one in found.items():
+            if isinstance(one, Principal):
+                self._entries[key] = one
+                self._entries.move_to_end(key)
+                if len(self._entries) > self._most_cached:
+                    self._entries.popitem(last=False)
+            else:
+                self._entries.pop(key, None)
         return found
 
 
 class KnownDigests:
     """The digests of all keys there are, about 100 bytes each."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, patience_seconds: float) -> None:
         self._database = database
         self._digests: frozenset[bytes] = frozenset()
         self._revision = -1
         self._read_at = float("-inf")
-        self._flights: Flights[None, None] = Flights(self._read)
+        self._flights: Flights[None, None] = Flights(self._read, patience_seconds)
 
     async def has(self, key: bytes, now: float) -> bool:
         """Tell whether a key has this digest; one made in the last second may be missed. Raises ServiceUnavailable."""
@@ -194,22 +209,31 @@ class KnownDigests:
         """Wait for the read that is under way."""
         await self._flights.close()
 
-    async def _read(self, _: None) -> None:
+    async def _read(self, asked: Collection[None]) -> Mapping[None, None]:
         present = await self._database.read(revision.read)
         if present != self._revision:
             self._digests = await self._database.read(digests)
             self._revision = present
+        return dict.fromkeys(asked)
 
 
 def find(connection: Connection, key: bytes) -> Principal | AdminPrincipal | None:
     """Return whose digest it is, None when it opens nothing. Expiry is left to the caller: it depends on the time."""
-    row = connection.execute(_MEMBER.where(api_key_secret.c.digest == key)).one_or_none()
-    if row is not None:
-        return _principal(connection, row)
-    row = connection.execute(select(admin_api_key).where(admin_api_key.c.digest == key)).one_or_none()
-    if row is None:
-        return None
-    return AdminPrincipal(row.id, row.name, cast('Literal["owner", "reader"]', row.role), row.expires_at)
+    return find_all(connection, (key,))[key]
+
+
+def find_all(connection: Connection, keys: Collection[bytes]) -> dict[bytes, Principal | AdminPrincipal | None]:
+    """Return whose digests these are, as `find` does for one."""
+    found: dict[bytes, Principal | AdminPrincipal | None] = dict.fromkeys(keys)
+    rows = connection.execute(_MEMBER.where(api_key_secret.c.digest.in_(keys))).all()
+    scopes = [limits.scopes_of(row.id, row.project_id, row.user_id, row.service_account_id) for row in rows]
+    for row, bound in zip(rows, limits.binding(connection, scopes), strict=True):
+        found[bytes(row.digest)] = _principal(row, bound)
+    if unknown := [key for key, one in found.items() if one is None]:
+        for row in connection.execute(select(admin_api_key).where(admin_api_key.c.digest.in_(unknown))):
+            role = cast('Literal["owner", "reader"]', row.role)
+            found[bytes(row.digest)] = AdminPrincipal(row.id, row.name, role, row.expires_at, row.last_used_at)
+    return found
 
 
 def digests(connection: Connection) -> frozenset[bytes]:
@@ -223,10 +247,13 @@ _MEMBER = (
         # In the same statement, so of the same snapshot: the limits that are read after it can only be newer.
         select(revision.revision.c.value).scalar_subquery().label("revision"),
         *api_key.c["id", "name", "project_id", "user_id", "service_account_id", "models", "expires_at"],
-        api_key_secret.c.valid_until,
+        *api_key_secret.c["digest", "valid_until"],
+        model_permissions.c.mode,
+        model_permissions.c.model_ids,
     )
     .join_from(api_key_secret, api_key, api_key_secret.c.api_key_id == api_key.c.id)
     .join(project, project.c.id == api_key.c.project_id)
+    .outerjoin(model_permissions, model_permissions.c.project_id == api_key.c.project_id)
     .outerjoin(user, user.c.id == api_key.c.user_id)
     .outerjoin(service_account, service_account.c.id == api_key.c.service_account_id)
     .where(
@@ -241,7 +268,7 @@ _MEMBER = (
 )
 
 
-def _principal(connection: Connection, row: Row[*tuple[Any, ...]]) -> Principal:
+def _principal(row: Row[*tuple[Any, ...]], bound: tuple[Limit, ...]) -> Principal:
     ends = [end for end in (row.expires_at, row.valid_until) if end is not None]
     return Principal(
         row.revision,
@@ -251,8 +278,9 @@ def _principal(connection: Connection, row: Row[*tuple[Any, ...]]) -> Principal:
         row.user_id,
         row.service_account_id,
         None if row.models is None else msgspec.json.decode(row.models, type=tuple[str, ...]),
-        limits.binding(connection, row.id, row.project_id, row.user_id, row.service_account_id),
+        bound,
         min(ends, default=None),
+        None if row.mode is None else policy_of(row.mode, msgspec.json.decode(row.model_ids, type=tuple[str, ...])),
     )
 
 

@@ -1,10 +1,12 @@
-"""Things that live at a provider and belong to who made them: stored responses, later files and batches."""
+"""Things that live at a provider and belong to who made them: responses, files, batches, vector stores and more."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Index, PrimaryKeyConstraint, Table, delete, insert, select
+from sqlalchemy import Connection, Index, PrimaryKeyConstraint, Table, and_, delete, insert, select
 
-from gateway.store.pages import AnyRow
+from gateway.store.pages import AnyRow, Cursor, Page
+from gateway.store.pages import page as page_of
 from gateway.store.tables import integer, metadata, text
 
 provider_object = Table(
@@ -16,14 +18,23 @@ provider_object = Table(
     text("api_key_id"),
     text("kind"),
     integer("created_at"),
+    text("shown", null=True),
     PrimaryKeyConstraint("upstream", "external_id"),
     Index(None, "external_id"),
+    Index(None, "api_key_id", "kind", "created_at", "external_id"),
 )
+
+
+ASKED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderObject:
-    """Something that a provider keeps for us. `upstream` is where it lies, so where every call about it goes."""
+    """Something that a provider keeps for us. `upstream` is where it lies, so where every call about it goes.
+
+    `kind` is that of `Call.makes`. `shown` is how the provider shows it, as JSON, None where that changes or is not
+    known.
+    """
 
     upstream: str
     external_id: str
@@ -31,6 +42,7 @@ class ProviderObject:
     api_key_id: str
     kind: str
     created_at: int
+    shown: str | None = None
 
 
 def record(connection: Connection, made: ProviderObject) -> None:
@@ -49,17 +61,29 @@ def record(connection: Connection, made: ProviderObject) -> None:
                 api_key_id=made.api_key_id,
                 kind=made.kind,
                 created_at=made.created_at,
+                shown=made.shown,
             )
         )
 
 
-def owned(connection: Connection, external_id: str, api_key_id: str) -> ProviderObject | None:
-    """Return what this key made under an id; None for what is unknown or another's, which the caller must not tell."""
-    query = select(provider_object).where(
-        provider_object.c.external_id == external_id, provider_object.c.api_key_id == api_key_id
-    )
-    row = connection.execute(query.limit(1)).first()
-    return None if row is None else _provider_object(row)
+def owned(connection: Connection, external_ids: Sequence[str], api_key_id: str) -> dict[str, ProviderObject]:
+    """Return what this key made, by id; left out is what is unknown or another's, and nobody is to be told which."""
+    found: dict[str, ProviderObject] = {}
+    for start in range(0, len(external_ids), ASKED_AT_ONCE):
+        some = external_ids[start : start + ASKED_AT_ONCE]
+        query = select(provider_object).where(
+            provider_object.c.external_id.in_(some), provider_object.c.api_key_id == api_key_id
+        )
+        found.update((row.external_id, _provider_object(row)) for row in connection.execute(query))
+    return found
+
+
+def page(connection: Connection, api_key_id: str, kind: str, cursor: Cursor) -> Page[ProviderObject]:
+    """Return one page of what a key made of a kind. Raises InvalidRequest for a cursor that is nothing of it."""
+    c = provider_object.c
+    whose = and_(c.api_key_id == api_key_id, c.kind == kind)
+    query = select(provider_object).where(whose)
+    return page_of(connection, query, (c.created_at, c.external_id), cursor, _provider_object, whose)
 
 
 def forget(connection: Connection, upstream: str, external_id: str) -> None:
@@ -72,4 +96,6 @@ def forget(connection: Connection, upstream: str, external_id: str) -> None:
 
 
 def _provider_object(row: AnyRow) -> ProviderObject:
-    return ProviderObject(row.upstream, row.external_id, row.project_id, row.api_key_id, row.kind, row.created_at)
+    return ProviderObject(
+        row.upstream, row.external_id, row.project_id, row.api_key_id, row.kind, row.created_at, row.shown
+    )

@@ -1,7 +1,10 @@
 """Reports: what the ledger has recorded, added up by bucket of time and by whatever else is asked for.
 
-Buckets of an hour and a day come from the rollups, which the ledger writes in the settling transaction; minutes come
-from the usage records themselves. All figures are those of admission's bucket, corrections included.
+Buckets of an hour and a day come from the rollups, which the ledger writes in the settling transaction. Minutes, and
+whatever is told by the size of pictures, come from the usage records themselves, which are kept for a while only. All
+figures are those of admission's bucket, corrections included.
+
+There may be a hundred thousand lines, so what they are made of is nothing that the garbage collector looks through.
 """
 
 import operator
@@ -11,11 +14,16 @@ from enum import IntEnum, StrEnum
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, case, cast, func, literal_column, select
+import msgspec
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, case, cast, func, literal_column, select
 
 from gateway.store.usage import SUMS, usage, usage_day, usage_hour
 
 MICROSECONDS = 1_000_000
+Values = tuple[Any, ...]
+"""Of the dimensions that a report is grouped by, in their order."""
+Figures = tuple[int, ...]
+"""Of the columns that a report asks for, in their order."""
 
 
 class Width(IntEnum):
@@ -36,23 +44,25 @@ class Dimension(StrEnum):
     BATCH = "batch"
     PROJECT_ID = "project_id"
     USER_ID = "user_id"
+    SERVICE_ACCOUNT_ID = "service_account_id"
+    IMAGE_SIZE = "image_size"
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True, gc=False):
     """What a line is about; None where the report is not grouped by it, or there is none (a service account's user)."""
 
-    operation: str | None
-    model: str | None
-    api_key_id: str | None
-    service_tier: str | None
-    batch: int | None
-    project_id: str | None
-    user_id: str | None
+    operation: str | None = None
+    model: str | None = None
+    api_key_id: str | None = None
+    service_tier: str | None = None
+    batch: int | None = None
+    project_id: str | None = None
+    user_id: str | None = None
+    service_account_id: str | None = None
+    image_size: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(msgspec.Struct, frozen=True, gc=False):
     """What was used. Fields are the rollups' sum columns, 0 where the report did not ask for them.
 
     `succeeded` counts what the provider answered with 2xx, `requests` all that was sent to one; tokens and cost are
@@ -70,12 +80,13 @@ class Sums:
     reasoning_tokens: int = 0
     output_audio_tokens: int = 0
     images: int = 0
+    audio_ms: int = 0
+    characters: int = 0
     cost_nano_usd: int = 0
     unpriced_requests: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One group in the bucket that begins at `start`, in Unix seconds."""
 
     start: int
@@ -93,6 +104,7 @@ class Filter:
     api_key_ids: frozenset[str] | None = None
     models: frozenset[str] | None = None
     batch: bool | None = None
+    image_sizes: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +121,51 @@ class Query:
     filter: Filter = field(default_factory=Filter)
     columns: Sequence[str] = SUMS
 
+    @property
+    def reads_records(self) -> bool:
+        """Tell whether only the usage records know it; the rollups are far fewer rows."""
+        by_size = Dimension.IMAGE_SIZE in self.group_by or self.filter.image_sizes is not None
+        return by_size or self.width is Width.MINUTE
+
 
 def lines(connection: Connection, query: Query) -> list[Line]:
     """Return the report, oldest bucket first. Buckets and groups that used nothing have no line."""
+    groups: dict[Values, Group] = {}
+    names, columns = _dimensions(query), _columns(query)
+    made = []
+    # Bucket by bucket: to sort a hundred thousand lines at once holds up every other thread until it is done.
+    for start, added_up in sorted(_added_up(connection, query).items()):
+        for values, figures in sorted(added_up.items(), key=_order):
+            if any(figures):
+                group = groups.get(values)
+                if group is None:
+                    group = groups[values] = Group(**dict(zip(names, values, strict=True)))
+                made.append(Line(start, group, Sums(**dict(zip(columns, figures, strict=True)))))
+    return made
+
+
+def _added_up(connection: Connection, query: Query) -> Mapping[int, Mapping[Values, Figures]]:
+    """Return each bucket's sums by group, without operations that are not wanted."""
     wanted = query.filter.operations
-    by_operation = Dimension.OPERATION in query.group_by
-    sums: dict[tuple[Any, ...], tuple[int, ...]] = {}
-    for start, operation, *rest in connection.execute(_statement(query)):
-        if wanted is not None and operation not in wanted:
+    drops_operation = wanted is not None and Dimension.OPERATION not in query.group_by
+    end = 1 + len(query.group_by) + drops_operation
+    found: dict[int, dict[Values, Figures]] = {}
+    for row in connection.execute(_statement(query)):
+        if wanted is not None and row[1] not in wanted:
             continue
-        key = (start, operation if by_operation else None, *rest[: len(Dimension) - 1])
-        figures = tuple(rest[len(Dimension) - 1 :])
-        present = sums.get(key)
-        sums[key] = figures if present is None else tuple(map(operator.add, present, figures))
-    return [
-        Line(start, Group(*group), Sums(*figures))
-        for (start, *group), figures in sorted(sums.items(), key=_order)
-        if any(figures)
-    ]
+        values, figures = row[2 if drops_operation else 1 : end], row[end:]
+        added_up = found.setdefault(row[0], {})
+        present = added_up.get(values)
+        added_up[values] = figures if present is None else tuple(map(operator.add, present, figures))
+    return found
+
+
+def _dimensions(query: Query) -> list[Dimension]:
+    return [name for name in Dimension if name in query.group_by]
+
+
+def _columns(query: Query) -> list[str]:
+    return [name for name in SUMS if name in query.columns]
 
 
 def buckets(found: Iterable[Line], query: Query) -> Mapping[int, list[Line]]:
@@ -136,10 +175,10 @@ def buckets(found: Iterable[Line], query: Query) -> Mapping[int, list[Line]]:
 
 
 def windows(connection: Connection, api_key_id: str, spans: Sequence[tuple[int, int]]) -> tuple[Sums, ...]:
-    """Return what a key used in each span of whole UTC days: (first second, first second after), ascending."""
-    key = Filter(api_key_ids=frozenset((api_key_id,)))
-    days = lines(connection, Query(Width.DAY, spans[0][0], spans[-1][1], filter=key))
-    return tuple(total(day.sums for day in days if start <= day.start < end) for start, end in spans)
+    """Return what a key used in each span of whole UTC days: (first second, first second after)."""
+    sums = select(*(_sum(usage_day.c[name]) for name in SUMS)).where(usage_day.c.api_key_id == api_key_id)
+    within = [sums.where(usage_day.c.start >= start, usage_day.c.start < end) for start, end in spans]
+    return tuple(Sums(*connection.execute(span).one()) for span in within)
 
 
 def total(parts: Iterable[Sums]) -> Sums:
@@ -149,29 +188,37 @@ def total(parts: Iterable[Sums]) -> Sums:
 
 
 def _statement(query: Query) -> Select[*tuple[Any, ...]]:
-    """Select the start, all dimensions and all sums; those that are not asked for are constants.
+    """Select the start, the dimensions and the sums that are asked for.
 
-    Operations are grouped by and dropped afterwards: there are few of them, and a condition on each of the rollup's
-    rows costs more.
+    Wanted operations are grouped by, and the others dropped afterwards: there are few of them, and a condition on each
+    of the rollup's rows costs more.
     """
-    table = _TABLES[query.width]
-    asked = set(query.group_by)
-    if query.filter.operations is not None:
-        asked.add(Dimension.OPERATION)
-    dimensions = [table.c[name] if name in asked else _NONE for name in Dimension]
-    sums = [_sum(_FIGURES[query.width][name]) if name in query.columns else _ZERO for name in SUMS]
-    start = _START[query.width]
+    table = usage if query.reads_records else _ROLLUPS[query.width]
+    figures = _RECORDED if query.reads_records else table.c
+    by_operation = () if query.filter.operations is None else (Dimension.OPERATION,)
+    dimensions = [table.c[name] for name in Dimension if name in query.group_by or name in by_operation]
+    start = _bucket(query.width) if query.reads_records else table.c.start
     return (
-        select(start.label("bucket"), *dimensions, *sums)
-        .where(*_conditions(query))
-        .group_by(start, *(table.c[name] for name in Dimension if name in asked))
+        select(start.label("bucket"), *dimensions, *(_sum(figures[name]) for name in _columns(query)))
+        .where(*_conditions(query, table))
+        .group_by(start, *dimensions)
     )
 
 
-def _conditions(query: Query) -> list[ColumnElement[bool]]:
-    columns, unit = _TABLES[query.width].c, MICROSECONDS if query.width is Width.MINUTE else 1
-    time = columns.admitted_at_us if query.width is Width.MINUTE else columns.start
+def _bucket(width: Width) -> ColumnElement[int]:
+    """Return a usage record's bucket, in Unix seconds."""
+    width_us = literal_column(str(width * MICROSECONDS), BigInteger)
+    return usage.c.admitted_at_us // width_us * literal_column(str(int(width)), BigInteger)
+
+
+def _conditions(query: Query, table: Table) -> list[ColumnElement[bool]]:
+    columns, unit = table.c, MICROSECONDS if table is usage else 1
+    time = columns.admitted_at_us if table is usage else columns.start
     conditions = [time >= query.start * unit, time < query.end * unit]
+    if query.filter.image_sizes is not None or Dimension.IMAGE_SIZE in query.group_by:
+        conditions.append(usage.c.image_size.is_not(None))  # else the index of pictures is of no use
+    if query.filter.image_sizes is not None:
+        conditions.append(usage.c.image_size.in_(sorted(query.filter.image_sizes)))
     for column, values in (
         (columns.project_id, query.filter.project_ids),
         (columns.user_id, query.filter.user_ids),
@@ -190,26 +237,14 @@ def _sum(column: ColumnElement[Any]) -> ColumnElement[int]:
     return cast(func.coalesce(func.sum(column), 0), BigInteger)
 
 
-def _order(item: tuple[tuple[Any, ...], tuple[int, ...]]) -> tuple[Any, ...]:
-    (start, *group), _ = item
-    return (start, *((value is not None, value if value is not None else "") for value in group))
+def _order(item: tuple[Values, Figures]) -> tuple[Any, ...]:
+    return tuple((value is not None, value if value is not None else "") for value in item[0])
 
 
-_NONE: ColumnElement[Any] = literal_column("NULL")
-_ZERO: ColumnElement[int] = literal_column("0")
-_TABLES = {Width.MINUTE: usage, Width.HOUR: usage_hour, Width.DAY: usage_day}
-_START: Mapping[Width, ColumnElement[int]] = {
-    Width.MINUTE: usage.c.admitted_at_us // literal_column("60000000", BigInteger) * literal_column("60", BigInteger),
-    Width.HOUR: usage_hour.c.start,
-    Width.DAY: usage_day.c.start,
-}
-_DETAIL: Mapping[str, ColumnElement[Any]] = {
+_ROLLUPS = {Width.HOUR: usage_hour, Width.DAY: usage_day}
+_RECORDED: Mapping[str, ColumnElement[Any]] = {
+    **{name: usage.c[name] for name in SUMS if name in usage.c},
     "cache_write_tokens": usage.c.cache_write_tokens + usage.c.cache_write_1h_tokens,
     "unpriced_requests": case(((usage.c.cost_nano_usd.is_(None)) & (usage.c.entry == "final"), 1), else_=0),
 }
-"""The sums that a usage record does not have as a column of that name, as the ledger's rollup makes them."""
-_FIGURES: Mapping[Width, Mapping[str, ColumnElement[Any]]] = {
-    Width.MINUTE: {name: _DETAIL[name] if name in _DETAIL else usage.c[name] for name in SUMS},
-    Width.HOUR: {name: usage_hour.c[name] for name in SUMS},
-    Width.DAY: {name: usage_day.c[name] for name in SUMS},
-}
+"""The sums over usage records, as the ledger's rollup makes them."""

@@ -1,15 +1,18 @@
 """What the rest of the gateway counts with: owns the encodings and the threads that long texts are counted in."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
 
+from gateway.core.call import Call
+from gateway.tokens.calibration import Calibration
 from gateway.tokens.encodings import EncodingName, Encodings
 from gateway.tokens.estimate import scaled
-from gateway.tokens.models import rules_for
+from gateway.tokens.models import Family, rules_for
 from gateway.tokens.prompts import PromptCount, count_prompt
 
 _T = TypeVar("_T")
@@ -25,6 +28,7 @@ class TokenCounter:
 
     def __init__(self) -> None:
         self._encodings = Encodings()
+        self._calibration = Calibration()
         # Its queue is bounded by the requests in flight, each of which waits for its own count.
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="tokens")
 
@@ -39,8 +43,8 @@ class TokenCounter:
     async def prompt(self, operation: str, model: str, body: Mapping[str, object], size_bytes: int) -> PromptCount:
         """The prompt tokens of a request body, decoded from `size_bytes` of JSON.
 
-        `operation` is "chat", "completions", "embeddings" or "responses". The body may be of any shape: what is text
-        is counted, the rest counts as absent.
+        `operation` is the ledger's word for it. The body may be of any shape: what is text is counted, the rest counts
+        as absent.
         """
         rules = rules_for(model)
         encodings = self._encodings
@@ -48,7 +52,13 @@ class TokenCounter:
         def work() -> PromptCount:
             return count_prompt(operation, rules, body, size_bytes, encodings.get(rules.encoding).count)
 
-        return await self._run(work, rules.encoding, size_bytes)
+        return self._calibrated(model, await self._run(work, rules.encoding, size_bytes))
+
+    async def prompt_for(self, call: Call, model: str) -> PromptCount:
+        """The same of a call, for the model behind an alias; a form's dialect has counted what is in it."""
+        if call.media is not None and call.media.input_tokens is not None:
+            return PromptCount(call.media.input_tokens, exact=False, unseen=False)
+        return await self.prompt_of(call.operation, model, call.body)
 
     async def prompt_of(self, operation: str, model: str, body: bytes) -> PromptCount:
         """The same of a body that is still JSON; a large one is decoded in the thread too."""
@@ -60,7 +70,31 @@ class TokenCounter:
             shaped = decoded if isinstance(decoded, dict) else {}
             return count_prompt(operation, rules, shaped, len(body), encodings.get(rules.encoding).count)
 
-        return await self._run(work, rules.encoding, len(body))
+        return self._calibrated(model, await self._run(work, rules.encoding, len(body)))
+
+    async def prompts_of(self, operation: str, model: str, bodies: Sequence[bytes]) -> list[PromptCount]:
+        """The same of many bodies, in a thread: the lines of a batch."""
+        rules = rules_for(model)
+        encodings = self._encodings
+
+        def work() -> list[PromptCount]:
+            count = encodings.get(rules.encoding).count
+            return [count_prompt(operation, rules, msgspec.json.decode(it), len(it), count) for it in bodies]
+
+        return [self._calibrated(model, counted) for counted in await self._in_thread(work)]
+
+    def learn(self, model: str, counted: PromptCount, reported_tokens: int) -> int | None:
+        """Take note of what the provider says that a counted prompt had, all of it text. Returns by how many
+        thousandths its estimates are taken from now on, None where nothing was learned.
+        """
+        if counted.estimate is None:
+            return None
+        return self._calibration.learn(model, counted.estimate, reported_tokens)
+
+    def _calibrated(self, model: str, counted: PromptCount) -> PromptCount:
+        if counted.exact or counted.unseen or rules_for(model).family is Family.OPENAI:
+            return counted
+        return replace(counted, tokens=self._calibration.applied(model, counted.tokens), estimate=counted.tokens)
 
     async def text(self, model: str, text: str) -> int:
         """Tokens of a text that a model wrote, by its family's factor."""
@@ -71,7 +105,8 @@ class TokenCounter:
     def text_now(self, model: str, text: str) -> int:
         """The same at once, for small pieces; waits 0.2 s for the encoding if it was never used before."""
         rules = rules_for(model)
-        return scaled(self._encodings.get(rules.encoding).count(text), rules.output_percent)
+        tokens = scaled(self._encodings.get(rules.encoding).count(text), rules.output_percent)
+        return tokens if rules.family is Family.OPENAI else self._calibration.applied(model, tokens)
 
     async def _run(self, work: Callable[[], _T], encoding: EncodingName, size_bytes: int) -> _T:
         if size_bytes <= INLINE_BYTES and self._encodings.loaded(encoding) is not None:

@@ -28,6 +28,8 @@ _GEMINI_TILE_PIXELS = 768
 _GEMINI_SMALL_PIXELS = 384
 # Larger images are scaled into 3072 x 3072 first.
 _GEMINI_TILE_CAP = 16
+# Models from 3 on give each image the same, by default as many as their high media resolution has.
+_GEMINI_3_IMAGE_TOKENS = 1_120
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,12 @@ class Scheme(Enum):
     PATCHES = "patches"
     CLAUDE = "claude"
     GEMINI = "gemini"
+    FLAT = "flat"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRule:
-    """`base` and `tile` are tokens (TILES); `multiplier_percent` applies to patches; `cap` is tokens (CLAUDE)."""
+    """`base` and `tile` are tokens (TILES, FLAT); `multiplier_percent` applies to patches; `cap` is tokens (CLAUDE)."""
 
     scheme: Scheme
     base: int = 0
@@ -69,6 +72,7 @@ def _patches(multiplier_percent: int) -> ImageRule:
 CLAUDE_IMAGES = ImageRule(Scheme.CLAUDE, cap=_CLAUDE_IMAGE_CAP)
 CLAUDE_NEW_IMAGES = ImageRule(Scheme.CLAUDE, cap=_CLAUDE_NEW_IMAGE_CAP)
 GEMINI_IMAGES = ImageRule(Scheme.GEMINI)
+GEMINI_3_IMAGES = ImageRule(Scheme.FLAT, base=_GEMINI_3_IMAGE_TOKENS)
 
 _DEFAULT = _tiles(85, 170)
 # The first prefix that fits a model's base name decides, so the longer ones stand first.
@@ -118,6 +122,8 @@ def image_tokens(image: Image, rule: ImageRule) -> int:
             return _claude_tokens(image.dimensions, rule.cap)
         case Scheme.GEMINI:
             return _gemini_tokens(image.dimensions)
+        case Scheme.FLAT:
+            return rule.base
 
 
 def _tile_count(size: Dimensions) -> int:

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway.tokens.encodings import EncodingName, encoding_for
-from gateway.tokens.images import CLAUDE_IMAGES, CLAUDE_NEW_IMAGES, GEMINI_IMAGES, ImageRule, openai_image_rule
+from gateway.tokens.images import (
+    CLAUDE_IMAGES,
+    CLAUDE_NEW_IMAGES,
+    GEMINI_3_IMAGES,
+    GEMINI_IMAGES,
+    ImageRule,
+    openai_image_rule,
+)
 
 
 class Family(Enum):
@@ -61,6 +68,7 @@ _OPENAI_MODELS = (
 _OPEN_MODELS = re.compile(r"llama|mi[sx]tral|codestral|qwen|deepseek|grok|command|kimi|glm|phi-|nova|yi-|granite")
 _REASONING_PRIMES = ("o1", "o3", "o4", "gpt-5")
 _SNAPSHOTS_BEFORE_2024 = re.compile(r"-0301|-0314|-0613|-16k|-32k")
+_GEMINI_BEFORE_3 = re.compile(r"gemini-(?:pro-|flash-)?[12]\.|gemma")
 _CLAUDE_VERSION = re.compile(r"(opus|sonnet|haiku|claude)-(\d)(?:[.-](\d)(?!\d))?")
 
 
@@ -82,7 +90,8 @@ def rules_for(model: str) -> ModelRules:
     if "claude" in name:
         return _claude_rules(name)
     if "gemini" in name or "gemma" in name:
-        return _estimated(_GEMINI_PERCENT, _GEMINI_PERCENT, _GEMINI_MESSAGE_TOKENS, GEMINI_IMAGES)
+        images = GEMINI_IMAGES if _GEMINI_BEFORE_3.search(name) else GEMINI_3_IMAGES
+        return _estimated(_GEMINI_PERCENT, _GEMINI_PERCENT, _GEMINI_MESSAGE_TOKENS, images)
     if name.startswith("gpt-oss"):
         return ModelRules(EncodingName.O200K, Family.UNKNOWN, openai_image_rule(name), prime=_HARMONY_PRIME)
     if _OPEN_MODELS.search(name):

@@ -10,7 +10,7 @@ from types import TracebackType
 import msgspec
 from aiohttp import web
 
-from gateway.upstream import demo_native, demo_openai
+from gateway.upstream import demo_media, demo_native, demo_openai
 from gateway.upstream.demo_speech import Count, Speaker, json_answer
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -57,5 +57,5 @@ async def _refuse_malformed(
 
 def _application(speaker: Speaker) -> web.Application:
     application = web.Application(middlewares=[_refuse_malformed], client_max_size=_MAX_BODY_BYTES)
-    application.add_routes([*demo_openai.routes(speaker), *demo_native.routes(speaker)])
+    application.add_routes([*demo_openai.routes(speaker), *demo_media.routes(speaker), *demo_native.routes(speaker)])
     return application

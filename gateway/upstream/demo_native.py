@@ -31,10 +31,15 @@ class _Generate(msgspec.Struct, rename="camel"):
 def routes(speaker: Speaker) -> list[web.RouteDef]:
     anthropic, gemini = _Anthropic(speaker), _Gemini(speaker)
     return [
-        web.post("/v1/messages", anthropic.messages),
-        web.post("/v1/messages/count_tokens", anthropic.count_tokens),
+        # With the version twice too: it stands in the demo's own base URL, and in the paths of these two.
+        *[web.post(f"{base}/v1/messages", anthropic.messages) for base in ("", "/v1")],
+        *[web.post(f"{base}/v1/messages/count_tokens", anthropic.count_tokens) for base in ("", "/v1")],
         web.get("/v1beta/models", gemini.models),
-        *[web.post(f"/{version}/models/{{model}}:{{verb}}", gemini.call) for version in ("v1", "v1beta")],
+        *[
+            web.post(f"{base}/{version}/models/{{model}}:{{verb}}", gemini.call)
+            for base in ("", "/v1")
+            for version in ("v1", "v1beta")
+        ],
     ]
 
 
@@ -84,8 +89,10 @@ class _Gemini:
         match verb:
             case "generateContent":
                 return json_answer(_candidate(model, saying.text, saying, last=True))
-            case "streamGenerateContent":
+            case "streamGenerateContent" if request.query.get("alt") == "sse":
                 return await event_stream(request, _gemini_events(model, saying))
+            case "streamGenerateContent":
+                return json_answer(_gemini_pieces(model, saying))
             case "countTokens":
                 return json_answer({"totalTokens": saying.input_tokens})
             case _:
@@ -134,8 +141,11 @@ def _candidate(model: str, text: str, saying: Saying, *, last: bool) -> dict[str
     return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": model}
 
 
+def _gemini_pieces(model: str, saying: Saying) -> list[dict[str, object]]:
+    final = len(saying.words) - 1
+    return [_candidate(model, word, saying, last=index == final) for index, word in enumerate(saying.words)]
+
+
 def _gemini_events(model: str, saying: Saying) -> list[bytes]:
     """Server-sent events with CRLF line ends, as Google writes them."""
-    final = len(saying.words) - 1
-    pieces = [event(_candidate(model, word, saying, last=index == final)) for index, word in enumerate(saying.words)]
-    return [piece.replace(b"\n\n", b"\r\n\r\n") for piece in pieces]
+    return [event(piece).replace(b"\n\n", b"\r\n\r\n") for piece in _gemini_pieces(model, saying)]

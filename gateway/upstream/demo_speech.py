@@ -14,6 +14,10 @@ MODELS = (
     "gpt-4.1",
     "o4-mini",
     "text-embedding-3-small",
+    "gpt-image-1-mini",
+    "tts-1",
+    "whisper-1",
+    "omni-moderation-latest",
     "claude-sonnet-4-6",
     "gemini-2.5-flash",
 )

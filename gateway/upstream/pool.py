@@ -1,7 +1,7 @@
 """The one way out: every request to a provider goes through `Pool.send`, which keeps each upstream's limits.
 
-Each upstream has a lane of its own: a sender (lean where this aiohttp was tested and no proxy is in between, else
-plain), as many slots as it may have connections, and the replies that are open.
+Each upstream has a lane of its own: a sender (direct, or through its proxy), as many slots as it may have connections,
+and the replies that are open.
 """
 
 import asyncio
@@ -13,8 +13,7 @@ from typing import Protocol
 from gateway.core.errors import ServiceUnavailable
 from gateway.core.upstreams import Upstream
 from gateway.upstream import failures
-from gateway.upstream.lean import LeanSender, usable
-from gateway.upstream.plain import PlainSender
+from gateway.upstream.direct import DirectSender
 from gateway.upstream.reply import Reply
 from gateway.upstream.target import Headers
 
@@ -34,8 +33,12 @@ class Sender(Protocol):
 
 
 def sender_for(upstream: Upstream) -> Sender:
-    """The lean way unless a proxy is in between or this aiohttp is not one it was tested on."""
-    return LeanSender(upstream) if upstream.proxy_url is None and usable() else PlainSender(upstream)
+    """The direct way unless a proxy is in between."""
+    if upstream.proxy_url is None:
+        return DirectSender(upstream)
+    from gateway.upstream.proxied import ProxiedSender  # noqa: PLC0415 - a tenth of a second that few need
+
+    return ProxiedSender(upstream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class _Lane:
         await self._sender.close()
 
     async def _take_slot(self, wait_seconds: float) -> None:
-        if self._slots.locked():
+        if self._waiting or self._in_use >= self.upstream.max_connections:
             self._waiting += 1
             try:
                 async with asyncio.timeout(wait_seconds):

@@ -12,6 +12,7 @@ from openai import AsyncOpenAI
 from starlette.applications import Starlette
 
 from gateway.admin.boundary import Services, mount
+from gateway.admin.failed_logins import FailedLogins
 from gateway.admin.table import ROUTES
 from gateway.core.keys import make_key
 from gateway.sources import random_base62
@@ -20,9 +21,12 @@ from gateway.store.admin_api_keys import AdminApiKey
 from gateway.store.engine import Connection, Database
 from gateway.store.principals import Principals
 from tests.clock import SettableClock
+from tests.patience import PATIENCE_SECONDS
 
 OWNER = make_key("0owner0key", "o" * 32, admin=True)
 READER = make_key("reader0key", "r" * 32, admin=True)
+MODELS = ("gpt-4o", "gpt-4o-mini", "meta/llama-3.3:70b")
+"""What this gateway knows of."""
 
 
 class Failures:
@@ -42,6 +46,7 @@ class Administration:
     principals: Principals
     clock: SettableClock
     failures: Failures
+    failed_logins: FailedLogins
     owner: AsyncOpenAI
     reader: AsyncOpenAI
     http: httpx.AsyncClient
@@ -67,7 +72,8 @@ async def administration(database_url: str) -> AsyncIterator[Administration]:
     database, failures, clock = Database(database_url), Failures(), SettableClock()
     principals = Principals(database, failures)
     await database.change(_make_admin_keys)
-    services = Services(database, principals, clock, random_base62, lambda: ())
+    failed_logins = FailedLogins(database, random_base62)
+    services = Services(database, principals, clock, random_base62, _models, failed_logins)
     server = uvicorn.Server(uvicorn.Config(Starlette(routes=mount(ROUTES, services)), lifespan="off", log_config=None))
     # It listens from here on, so a client may come before the server has started.
     # asyncio turns Nagle's algorithm off only where the socket was made for TCP by name.
@@ -79,13 +85,19 @@ async def administration(database_url: str) -> AsyncIterator[Administration]:
     async with (
         _sdk(url, OWNER.text) as owner,
         _sdk(url, READER.text) as reader,
-        httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {OWNER.text}"}) as http,
+        httpx.AsyncClient(
+            base_url=url, headers={"authorization": f"Bearer {OWNER.text}"}, timeout=PATIENCE_SECONDS
+        ) as http,
     ):
-        yield Administration(database, principals, clock, failures, owner, reader, http)
+        yield Administration(database, principals, clock, failures, failed_logins, owner, reader, http)
     server.should_exit = True
     await serving
     await principals.close()
     await database.close()
+
+
+async def _models() -> frozenset[str]:
+    return frozenset(MODELS)
 
 
 def _make_admin_keys(connection: Connection) -> None:

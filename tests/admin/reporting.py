@@ -10,7 +10,9 @@ from starlette.routing import Router
 
 from gateway.admin import costs, usage
 from gateway.admin.boundary import Services, mount
+from gateway.admin.failed_logins import FailedLogins
 from gateway.sources import random_base62
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import ServedApp, running
 from tests.team import Team
 
@@ -28,17 +30,26 @@ class Reporting:
 @asynccontextmanager
 async def reporting_on(team: Team) -> AsyncIterator[Reporting]:
     """Serve the reports of a team."""
-    services = Services(team.database, team.principals, team.clock, random_base62, lambda: ())
-    application = ServedApp(Router(mount((*usage.ROUTES, *costs.ROUTES), services)))
+    application = ServedApp(Router(mount((*usage.ROUTES, *costs.ROUTES), services_of(team))))
     async with running(application) as server:
         url = f"http://127.0.0.1:{server.port}/v1"
         headers = {"authorization": f"Bearer {team.texts['admin']}"}
         async with (
             sdk(url, team.texts["admin"]) as admin,
             sdk(url, team.texts["key_1"]) as member,
-            httpx.AsyncClient(base_url=f"{url}/organization/", headers=headers) as http,
+            httpx.AsyncClient(base_url=f"{url}/organization/", headers=headers, timeout=PATIENCE_SECONDS) as http,
         ):
             yield Reporting(team, admin, member, http)
+
+
+def services_of(team: Team) -> Services:
+    """What the handlers of administration work with."""
+    failed_logins = FailedLogins(team.database, random_base62)
+    return Services(team.database, team.principals, team.clock, random_base62, _no_models, failed_logins)
+
+
+async def _no_models() -> frozenset[str]:
+    return frozenset()
 
 
 def sdk(url: str, key: str) -> AsyncOpenAI:

@@ -2,13 +2,18 @@
 
 import openai
 import pytest
+from msgspec.structs import replace
 from openai.types.admin.organization.projects import ProjectAPIKey
+from sqlalchemy import delete
 
 from gateway.core.errors import InvalidKey
 from gateway.core.keys import is_well_formed
 from gateway.core.limits import Interval, Metric, Scope
+from gateway.ledger.entries import Caller, Figures
 from gateway.store.principals import Principal
+from gateway.store.usage import usage
 from tests.admin.conftest import Administration
+from tests.team import NOW, call, settle
 
 
 async def opens(administration: Administration, text: str) -> Principal:
@@ -191,3 +196,21 @@ async def test_key_made_of_nonsense_is_refused(
     project = await administration.made("/projects", {"name": "Search"})
     response = await administration.post(f"/projects/{project}/api_keys", body)
     assert (response.status_code, response.json()["error"]["param"]) == (400, param), response.text
+
+
+async def test_key_tells_when_it_was_last_used(administration: Administration, database_url: str) -> None:
+    project, user = await project_and_user(administration)
+    path = f"/projects/{project}/api_keys"
+    made = await administration.made(path, {"name": "laptop", "user_id": user})
+    other = await administration.made(path, {"name": "desk", "user_id": user})
+    keys = administration.reader.admin.organization.projects.api_keys
+
+    async def last_used(id: str) -> int | None:
+        return (await keys.retrieve(id, project_id=project)).last_used_at
+
+    assert await last_used(made) is None
+    calls = [call("req_1", NOW, Figures(1, 1, 1)), call("req_2", NOW + 90_061.5, Figures(1, 0))]
+    await settle(database_url, [replace(one, caller=Caller(made, project, user, None)) for one in calls])
+    assert (await last_used(made), await last_used(other)) == (NOW + 90_061, None)
+    await administration.database.write(lambda connection: connection.execute(delete(usage)))
+    assert await last_used(made) == (NOW + 90_061) // 86_400 * 86_400

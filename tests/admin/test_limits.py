@@ -89,7 +89,9 @@ async def test_word_that_is_not_one_of_a_few_is_refused_with_those_that_are(admi
     message = (await administration.post(f"/projects/{project}/api_keys", key)).json()["error"]["message"]
     assert message.startswith("`limits[0].metric`: Invalid enum value 'dollars'; it may be requests, tokens, ")
     asked = await administration.http.get("/v1/organization/costs?start_time=0&group_by=team")
-    assert asked.json()["error"]["message"].endswith("it may be api_key_id, line_item, project_id, user_id.")
+    assert asked.json()["error"]["message"].endswith(
+        "it may be api_key_id, api_source, line_item, project_id, user_id."
+    )
 
 
 @pytest.mark.parametrize("scope", ["organization", "project", "user", "service_account", "api_key"])

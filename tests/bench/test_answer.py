@@ -6,13 +6,18 @@ from bench import script
 from bench.answer import AnswerReader, WrongAnswerError
 from bench.provider import PLAIN, STREAM_HEAD
 
+
+def expected(events: int | None) -> script.Expected:
+    return script.Expected(events, text=script.plain_answer())
+
+
 STREAM = STREAM_HEAD + b"".join(script.stream_writes(5, 2, with_usage=False))
 STREAM_WITH_USAGE = STREAM_HEAD + b"".join(script.stream_writes(5, 2, with_usage=True))
 
 
 @pytest.mark.parametrize(("events", "answer"), [(None, PLAIN), (5, STREAM), (6, STREAM_WITH_USAGE)])
 def test_reader_answer_in_one_piece_or_byte_by_byte_ends_with_its_last_byte(events: int | None, answer: bytes) -> None:
-    reader = AnswerReader(events)
+    reader = AnswerReader(expected(events))
 
     assert reader.feed(answer)
     ended = [reader.feed(answer[at : at + 1]) for at in range(len(answer))]
@@ -33,4 +38,4 @@ def test_reader_answer_in_one_piece_or_byte_by_byte_ends_with_its_last_byte(even
 )
 def test_reader_other_answer_raises(events: int | None, answer: bytes) -> None:
     with pytest.raises(WrongAnswerError):
-        AnswerReader(events).feed(answer)
+        AnswerReader(expected(events)).feed(answer)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import httpx
 
+from tests.patience import PATIENCE_SECONDS
+
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_SECONDS = 20
 ADMIN_KEY = "an-admin-key-of-the-environment-0123456789"
 
 
@@ -35,7 +36,7 @@ class Served:
 
     async def get(self, path: str, key: str = "") -> httpx.Response:
         """Send a request with a key."""
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_SECONDS) as client:
             return await client.get(path, headers={"authorization": f"Bearer {key}"} if key else {})
 
     async def stop(self) -> str:
@@ -75,7 +76,8 @@ class Shell:
     @asynccontextmanager
     async def serving(self, command: str, **variables: str) -> AsyncIterator[Served]:
         """Run `serve` or `quickstart` on a free port. It is killed if the test leaves it running."""
-        variables = {"GATEWAY_PORT": "0", "GATEWAY_DRAIN_DELAY_SECONDS": "0", **variables}
+        patience = {"GATEWAY_DRAIN_DELAY_SECONDS": "0", "GATEWAY_DATABASE_WAIT_SECONDS": str(PATIENCE_SECONDS)}
+        variables = {"GATEWAY_PORT": "0", **patience, **variables}
         process = await self._start((command,), variables, None)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -96,10 +98,11 @@ class Shell:
     ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway", *words,
-            stdout=asyncio.subprocess.PIPE, stderr=errors, cwd=self.folder, env=self._environment(variables),
+            stdout=asyncio.subprocess.PIPE, stderr=errors, cwd=self.folder, env=self.environment(variables),
         )  # fmt: skip
 
-    def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """All variables that a command gets, with these beside the shell's own."""
         inherited = {
             name: value
             for name, value in os.environ.items()

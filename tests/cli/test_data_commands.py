@@ -104,6 +104,10 @@ async def test_limits_are_made_changed_and_deleted(team_shell: Shell) -> None:
     wrong = await team_shell.run("limits", "set", str(everyone["id"]), "30.5")
     assert (wrong.exit_code, "whole number" in wrong.errors) == (2, True)
     assert "cost (USD) per day" in (await team_shell.run("limits", "list")).output
+    rows = (await team_shell.run("limits", "list", "--csv")).output.splitlines()
+    assert rows[0] == "id,scope,scope_id,metric,interval,amount,models,used,held,remaining,resets_at"
+    listed = sorted(row.split(",")[3:6] for row in rows[1:])  # made in the same second, perhaps
+    assert listed == [["cost", "day", "30.5"], ["requests", "minute", "600"]]
     assert (await team_shell.ask("limits", "delete", str(made["id"])))["deleted"] is True
     assert len(await team_shell.ask_list("limits", "list")) == 1
 
@@ -136,7 +140,7 @@ async def test_doctor_names_what_is_missing_and_what_is_there(empty_shell: Shell
     assert done.exit_code == 1
     assert by_subject == {
         "settings": True, "data folder": True, "database": True, "owner key": False, "upstreams": False,
-        "prices": True, "vocabularies": True,
+        "prices": True, "estimates": True, "vocabularies": True,
     }  # fmt: skip
     await empty_shell.ask("admin-keys", "create")
     sound = await empty_shell.run("doctor", OPENAI_API_KEY="sk-provider-secret")
@@ -194,6 +198,7 @@ async def test_wrong_usage_is_told_and_exits_with_2(migrated_shell: Shell, words
         ("projects", "archive", "proj_unknown"),
         ("projects", "archive", "Unknown"),
         ("limits", "delete", "lim_unknown"),
+        ("usage", "--key", "key_unknown"),
         ("users", "disable", "nobody@example.com"),
         ("admin-keys", "delete", "admkey_unknown"),
     ],
@@ -202,3 +207,9 @@ async def test_unknown_thing_is_told_and_exits_with_1(migrated_shell: Shell, wor
     done = await migrated_shell.run(*words)
     assert (done.exit_code, done.output) == (1, "")
     assert done.errors.startswith("gateway: There is no ")
+
+
+async def test_version_is_printed(shell: Shell) -> None:
+    done = await shell.run("--version")
+    assert (done.exit_code, done.errors) == (0, "")
+    assert done.output.startswith("gateway ")

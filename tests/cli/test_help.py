@@ -16,11 +16,14 @@ def test_help_every_command_says_what_it_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["projects", "users", "keys", "limits", "admin-keys"])
-def test_data_command_prints_json_too(name: str) -> None:
+def test_data_command_prints_json_and_csv_and_asks_a_gateway_too(name: str) -> None:
     _, *leaves = parsers(parser_for([name]), name)
     assert leaves
     for parser in leaves:
-        assert "--json" in parser.format_help(), parser.prog
+        if parser.prog.endswith(" import"):
+            continue  # what it makes goes into a file
+        for option in ("--json", "--csv", "--url"):
+            assert option in parser.format_help(), parser.prog
 
 
 def test_help_names_every_command() -> None:

@@ -5,8 +5,13 @@ import socket
 import stat
 
 import httpx
+import pytest
 
+from tests.anthropic_events import message, text_block
 from tests.cli.shell import Served, Shell
+from tests.events import JSON
+from tests.gemini_answers import MODEL, answers, piece
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Provider
 
 
@@ -15,7 +20,7 @@ async def pasted(served: Served) -> httpx.Response:
     line = next(line for line in served.lines if line.startswith("curl "))
     words = shlex.split(line)
     headers = dict(words[at + 1].split(": ", 1) for at, word in enumerate(words) if word == "-H")
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as client:
         return await client.post(words[1], headers=headers, content=words[words.index("-d") + 1])
 
 
@@ -41,6 +46,19 @@ async def test_quickstart_run_twice_prints_a_line_that_works_and_the_admin_key_o
         assert key_file.read_text().strip() in next(line for line in second.lines if line.startswith("curl "))
         assert admin_keys(second) == []
     assert [line for line in first.lines + second.lines if line.startswith("{")] == []
+
+
+@pytest.mark.parametrize("prefix", ["/claude", "/google"])
+async def test_quickstart_demo_answers_openais_clients_in_translation(shell: Shell, prefix: str) -> None:
+    async with (
+        shell.serving("quickstart") as served,
+        httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_SECONDS) as client,
+    ):
+        key = (shell.folder / "data" / "quickstart-key").read_text().strip()
+        body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
+        headers = {"authorization": f"Bearer {key}"}
+        answer = await client.post(f"{prefix}/v1/chat/completions", json=body, headers=headers)
+        assert answer.json()["choices"][0]["message"]["content"].endswith("You said: Hello")
 
 
 async def test_quickstart_admin_key_is_printed_though_the_port_is_taken(shell: Shell) -> None:
@@ -69,6 +87,28 @@ async def test_quickstart_provider_key_set_calls_the_provider(shell: Shell, prov
         assert (await pasted(served)).json()["choices"][0]["message"]["content"] == "Hello from the provider"
         assert "Calls go to: openai." in served.lines
     assert (await provider.request()).header("authorization") == "Bearer sk-provider"
+
+
+async def test_quickstart_with_anthropics_key_alone_asks_as_anthropics_clients_do(
+    shell: Shell, provider: Provider
+) -> None:
+    provider.answer(200, JSON, message(text_block("Hello from Claude")))
+    variables = {"ANTHROPIC_API_KEY": "sk-provider", "ANTHROPIC_BASE_URL": provider.url}
+    async with shell.serving("quickstart", **variables) as served:
+        assert (await pasted(served)).json()["content"][0]["text"] == "Hello from Claude"
+        assert "Calls go to: anthropic." in served.lines
+    asked = await provider.request()
+    assert (asked.path, asked.header("x-api-key")) == ("/v1/messages", "sk-provider")
+
+
+async def test_quickstart_with_googles_key_alone_works_as_it_is_printed(shell: Shell, provider: Provider) -> None:
+    answers(provider, piece({"text": "Hello from Gemini"}, finish="STOP"))
+    variables = {"GEMINI_API_KEY": "provider-key", "GEMINI_BASE_URL": provider.url}
+    async with shell.serving("quickstart", **variables) as served:
+        assert (await pasted(served)).json()["choices"][0]["message"]["content"] == "Hello from Gemini"
+        assert "Calls go to: gemini." in served.lines
+    asked = await provider.request()
+    assert (asked.path, asked.header("x-goog-api-key")) == (f"/v1beta/models/{MODEL}:generateContent", "provider-key")
 
 
 async def test_quickstart_configuration_without_upstreams_is_refused(shell: Shell) -> None:

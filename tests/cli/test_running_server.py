@@ -8,6 +8,7 @@ import httpx
 
 from gateway.store.engine import is_sqlite, sqlite_path
 from tests.cli.shell import ADMIN_KEY, Shell
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Provider
 
 LOCKED_SECONDS = 0.7
@@ -32,7 +33,7 @@ async def test_change_on_the_command_line_binds_the_next_call(team_shell: Shell,
     key, id = str(made["value"]), str(made["id"])
     async with (
         team_shell.serving("serve", **variables) as served,
-        httpx.AsyncClient(base_url=served.url) as client,
+        httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_SECONDS) as client,
     ):
         assert (await call(client, key)).status_code == 200
         await team_shell.ask("limits", "create", "requests:day:1", "--key", id)
@@ -71,3 +72,26 @@ class Locked:
         """Let others write."""
         self._connection.execute("ROLLBACK")
         self._connection.close()
+
+
+async def test_doctor_tells_what_a_running_gateway_has_learned(team_shell: Shell, provider: Provider) -> None:
+    provider.chat("Hello", input_tokens=900)
+    variables = {"OPENAI_API_KEY": "sk-provider", "OPENAI_BASE_URL": provider.base_url, "GATEWAY_ADMIN_KEY": ADMIN_KEY}
+    await team_shell.ask("projects", "create", "Team")
+    made = await team_shell.ask("keys", "create", "--project", "Team", "--service-account", "bot")
+    # Near the end of a budget prompts are counted.
+    await team_shell.ask("limits", "create", "input_tokens:day:5000", "--key", str(made["id"]))
+    text = "The quick brown fox jumps over the lazy dog. " * 60
+    body = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": text}]}
+    async with (
+        team_shell.serving("serve", **variables) as served,
+        httpx.AsyncClient(
+            base_url=served.url, headers={"authorization": f"Bearer {made['value']}"}, timeout=PATIENCE_SECONDS
+        ) as client,
+    ):
+        assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
+        port = served.url.rpartition(":")[2]
+        done = await team_shell.run("doctor", **variables | {"GATEWAY_PORT": port})
+        assert "estimates: mistral-small-latest x1.0" in done.output
+    done = await team_shell.run("doctor", **variables | {"GATEWAY_PORT": port})
+    assert "estimates: no gateway runs here" in done.output

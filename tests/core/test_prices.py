@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cache
 from pathlib import Path
 
@@ -17,8 +17,8 @@ import gateway
 from gateway.cli.prices import refresh
 from gateway.core.model_price import DAY_SECONDS, ModelPrice
 from gateway.core.prices import MAX_NAME_LENGTH, MAX_REMEMBERED_NAMES, ModelFacts, PriceTable
-from gateway.core.rates import cost_nano_usd
-from gateway.core.usage import Usage, checked_usage
+from gateway.core.rates import Unit, cost_nano_usd
+from gateway.core.usage import Usage, checked_usage, with_media
 
 DATA = Path(gateway.__file__).parent / "data" / "models.json"
 SEED = 20_260_101
@@ -77,7 +77,7 @@ def random_usage(rng: random.Random, provider: str) -> Usage:
     scale = rng.choice([50, 2_000, 150_000, 300_000, 1_100_000])
     count = rng.randrange
     tiers = ["batch", "fast"] if provider == "anthropic" else [*CONTEXTS, "fast"]
-    return checked_usage(
+    tokens = checked_usage(
         input_tokens=scale + count(scale),
         cached_tokens=rng.choice([0, count(scale // 5)]),
         cache_write_tokens=rng.choice([0, count(scale // 5)]),
@@ -93,6 +93,8 @@ def random_usage(rng: random.Random, provider: str) -> Usage:
         web_searches=rng.choice([0, 0, 0, 3]),
         service_tier=rng.choice([None, None, *tiers]),
     )
+    # Groq charges for 10 seconds at least, which no price in the table says.
+    return with_media(tokens, audio_ms=rng.choice([0, 10_000 + count(scale)]), characters=rng.choice([0, count(scale)]))
 
 
 def oracle_cost(usage: Usage, provider: str, model: str, at_seconds: int) -> int:
@@ -113,6 +115,9 @@ def oracle_cost(usage: Usage, provider: str, model: str, at_seconds: int) -> int
             output_audio_tokens=usage.output_audio_tokens,
             output_image_tokens=usage.output_image_tokens,
             web_searches=usage.web_searches,
+            audio_seconds=Decimal(usage.audio_ms) / 1000,
+            input_audio_seconds=Decimal(usage.audio_ms) / 1000,
+            input_characters=usage.characters,
         ),
         model,
         provider_id=provider,
@@ -159,10 +164,6 @@ def assert_rates_of(price: ModelPrice, model: ModelInfo) -> None:
     assert cost_nano_usd(usage, price.rates(usage, NOON_2026)) == expected
 
 
-def test_lookup_of_a_model_charged_by_the_minute_finds_no_price() -> None:
-    assert table().lookup("openai", "whisper-1") is None
-
-
 @pytest.mark.parametrize("name", ["no-such-model", "", "gpt-4o\x00", "x" * (MAX_NAME_LENGTH + 1)])
 def test_lookup_of_an_unknown_model_finds_no_price(name: str) -> None:
     assert table().lookup("openai", name) is None
@@ -174,6 +175,13 @@ def test_lookup_at_an_unknown_provider_finds_no_price() -> None:
 
 def test_lookup_of_the_species_gemini_finds_the_prices_of_google() -> None:
     assert table().lookup("gemini", "gemini-2.5-pro") is not None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"), [("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-6"), ("google", "gemini-2.5-flash")]
+)
+def test_lookup_at_the_demo_upstream_finds_the_prices_of_the_models_own_provider(provider: str, model: str) -> None:
+    assert price_of("demo", model).standard == price_of(provider, model).standard
 
 
 def test_lookup_of_a_name_in_capitals_finds_the_same_model() -> None:
@@ -194,6 +202,40 @@ def test_lookup_of_more_names_than_are_remembered_still_finds_prices() -> None:
 def test_lookup_at_azure_falls_back_to_openai_without_its_service_tiers() -> None:
     assert price_of("openai", "gpt-5").service_tiers
     assert not price_of("azure", "gpt-5").service_tiers
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage", "cost"),
+    [
+        ("openai", "whisper-1", Usage(audio_ms=60_000), 6_000_000),
+        ("openai", "whisper-1", Usage(audio_ms=1), 100),
+        ("groq", "whisper-large-v3", Usage(audio_ms=3_600_000), 111_000_000),
+        ("groq", "whisper-large-v3", Usage(audio_ms=10_001), 308_364),  # 308,364.17 nano-USD
+        ("openai", "tts-1", Usage(characters=1_000), 15_000_000),
+        ("openai", "tts-1-hd", Usage(characters=1), 30_000),
+        ("openai", "gpt-4o-transcribe", Usage(input_tokens=14, input_audio_tokens=14, output_tokens=45), 534_000),
+        ("openai", "gpt-4o-mini-tts", Usage(input_tokens=10, output_tokens=100), 1_206_000),
+        (
+            "openai",
+            "gpt-image-1",
+            Usage(input_tokens=1_050, input_image_tokens=1_000, output_tokens=4_160),
+            10_000_000 + 250_000 + 166_400_000,
+        ),
+    ],
+)
+def test_cost_of_sound_text_read_aloud_and_pictures(provider: str, model: str, usage: Usage, cost: int) -> None:
+    assert cost_nano_usd(usage, price_of(provider, model).rates(usage, NOON_2026)) == cost
+
+
+def test_units_are_what_a_call_must_be_measured_in() -> None:
+    units = {name: price_of("openai", name).units for name in ("gpt-4o", "whisper-1", "tts-1", "gpt-image-1")}
+    assert units == {
+        "gpt-4o": {Unit.TOKENS},
+        "whisper-1": {Unit.AUDIO},
+        "tts-1": {Unit.CHARACTERS},
+        "gpt-image-1": {Unit.TOKENS},
+    }
+    assert price_of("mistral", "voxtral-small-2507").units == {Unit.TOKENS, Unit.AUDIO}
 
 
 def overridden(**words: str) -> PriceTable:
@@ -217,9 +259,43 @@ def test_override_by_pattern_prices_a_model_that_the_table_lacks() -> None:
     assert prices.lookup("openai", "warehouse-7b") is None
 
 
+def test_override_by_the_minute_and_by_the_character_needs_no_tokens() -> None:
+    price = overridden(audio_minute="0.006", characters="15").lookup("openai", "gpt-4o")
+    assert price is not None and price.units == {Unit.AUDIO, Unit.CHARACTERS}
+    assert price.standard[0].rates.text == '{"input":0,"audio_hour":360000000000,"character":15000000}'
+
+
+def test_override_that_says_nothing_is_paid_is_a_price_all_the_same() -> None:
+    price = overridden(audio_minute="0").lookup("openai", "gpt-4o")
+    assert price is not None and price.units == {Unit.AUDIO}
+
+
+def test_override_of_pictures_goes_by_quality_and_size_then_by_either_then_by_none() -> None:
+    words = {"image": "0.04", "image_hd": "0.08", "image_1024x1792": "0.07", "image_hd_1024x1792": "0.12"}
+    price = overridden(**words).lookup("openai", "gpt-4o")
+    assert price is not None and price.units == {Unit.IMAGES}
+    for quality, size, cents in (
+        (None, None, 4),
+        ("standard", "1024x1024", 4),
+        ("hd", None, 8),
+        ("hd", "1024x1024", 8),
+        (None, "1024x1792", 7),
+        ("standard", "1024x1792", 7),
+        ("hd", "1024x1792", 12),
+    ):
+        usage = Usage(images=3, image_quality=quality, image_size=size)
+        assert cost_nano_usd(usage, price.rates(usage, NOON_2026)) == 3 * cents * 10_000_000
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
+        ({"image_hd": "1"}, "image is missing"),
+        ({"image": "1001"}, '"gpt-4o".image'),
+        ({"image_1024×1024": "1", "image": "1"}, "unknown key"),  # noqa: RUF001 - a sign that looks like an x
+        ({"audio_minute": "0.0000000000001"}, "more than 12 decimals"),
+        ({"audio_minute": "1", "input": "1"}, "output is missing"),
+        ({}, "input is missing"),
         ({"output": "1"}, "input is missing"),
         ({"input": "1"}, "output is missing"),
         ({"input": "1", "output": "1", "chached_input": "1"}, "unknown key 'chached_input'"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.rates import MAX_COST_NANO_USD, RateCard, cost_nano_usd, resolve
+from gateway.core.rates import MAX_COST_NANO_USD, RateCard, cost_nano_usd, more_by, raised, resolve
 from gateway.core.usage import MAX_COUNT, Usage, checked_usage
 
 PLAIN = resolve(RateCard(2_000_000, 10_000_000))
@@ -90,3 +90,15 @@ def test_an_hours_cache_write_without_a_rate_costs_what_a_cache_write_costs() ->
 def test_text_of_rates_is_the_card_alone_and_stable() -> None:
     text = resolve(RateCard(2_500_000, 10_000_000, cached=1_250_000)).text
     assert text == '{"input":2500000,"output":10000000,"cached":1250000}'
+
+
+@given(st.integers(0, 10**9), st.integers(0, 100))
+def test_rate_that_is_raised_is_the_next_whole_one(rate: int, percent: int) -> None:
+    exact = rate * (100 + percent)
+    assert 0 <= more_by(rate, percent) * 100 - exact < 100
+
+
+def test_rates_that_are_raised_leave_fees_and_what_is_not_set() -> None:
+    card = RateCard(input=3_000_000, output=15_000_000, cached=300_000, web_search=10_000_000_000, request=7)
+    dearer = RateCard(input=3_300_000, output=16_500_000, cached=330_000, web_search=10_000_000_000, request=7)
+    assert raised(resolve(card), 10) == resolve(dearer)

@@ -9,7 +9,21 @@ from hypothesis import strategies as st
 from gateway.core.sse import MAX_EVENT_BYTES, EventBuffer, data_of, last_boundary, split_events
 
 STREAMS = st.lists(
-    st.sampled_from([b"data: a", b"data:b", b": c", b"event: e", b"data", b"\n", b"\r", b"\r\n", b"\n\n", b"\xc3\xa9"]),
+    st.sampled_from(
+        [
+            b"data: a",
+            b"data:b",
+            b": c",
+            b"event: e",
+            b"event: e\ndata: a\n\n",
+            b"data",
+            b"\n",
+            b"\r",
+            b"\r\n",
+            b"\n\n",
+            b"\xc3\xa9",
+        ]
+    ),
     max_size=30,
 ).map(b"".join)
 

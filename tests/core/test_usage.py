@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.usage import MAX_COUNT, Usage, checked_usage
+from gateway.core.usage import MAX_COUNT, OtherModel, Usage, checked_usage, with_media
 
-COUNTS = [name for name in Usage.__struct_fields__ if name not in {"service_tier", "is_clamped"}]
+MEDIA = ("images", "audio_ms", "characters")
+WORDS = ("service_tier", "image_size", "image_quality", "surcharge_percent", "is_clamped", "others")
+COUNTS = [name for name in Usage.__struct_fields__ if name not in (*MEDIA, *WORDS, "upstream_cost_nano_usd")]
 SMALL = st.integers(-5, 60) | st.none()
 WILD = st.integers(-(2**70), 2**70) | st.none()
 
@@ -80,3 +82,21 @@ def test_usage_with_more_cached_and_audio_than_input_infers_cached_audio() -> No
     assert usage.cached_audio_tokens == 30
     assert usage.input_audio_tokens == 50
     assert not usage.is_clamped
+
+
+@given(st.fixed_dictionaries({name: st.integers(-(2**70), 2**70) for name in MEDIA}))
+def test_media_from_any_integers_are_in_range_and_tell_when_they_were_not(counts: dict[str, int]) -> None:
+    made = with_media(Usage(input_tokens=7), image_size="1024x1024", **counts)  # type: ignore[arg-type] # counts only
+    assert {name: getattr(made, name) for name in MEDIA} == {
+        name: min(max(count, 0), MAX_COUNT) for name, count in counts.items()
+    }
+    assert made.is_clamped == any(not 0 <= count <= MAX_COUNT for count in counts.values())
+    assert (made.input_tokens, made.image_size) == (7, "1024x1024")
+
+
+def test_other_models_count_in_the_whole_call() -> None:
+    other = OtherModel("claude-y", Usage(input_tokens=5, cached_tokens=2, output_tokens=3))
+    usage = Usage(input_tokens=10, output_tokens=1, service_tier="fast", others=(other,))
+    assert usage.whole() == Usage(input_tokens=15, cached_tokens=2, output_tokens=4, service_tier="fast")
+    assert Usage(others=(other,)).is_nothing is False
+    assert (plain := Usage(input_tokens=1)).whole() is plain

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidRequest
-from gateway.dialects.json_body import MAX_DEPTH, change, decode
+from gateway.dialects.json_body import MAX_DEPTH, change, decode, without_lone_surrogates
 
 DECISIVE = (b'"model"', b'"n"')
 
@@ -113,3 +113,15 @@ def test_change_replaces_one_value_and_keeps_the_bytes_of_all_others(others: dic
     assert json.loads(changed) == {"model": "other", **others, "n": 3}
     for value in others.values():
         assert json.dumps(value, ensure_ascii=ascii_only).encode() in changed
+
+
+@given(st.text(st.characters() | st.sampled_from('\ud83d\ude00\\u"dD8'), max_size=20))
+def test_lone_surrogates_alone_are_replaced_and_the_rest_keeps_its_bytes(words: str) -> None:
+    body = json.dumps({"model": "m", "text": words}).encode()
+    mended = without_lone_surrogates(body)
+    assert len(mended) == len(body)
+    expected = words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    assert json.loads(mended)["text"].count("\ufffd") >= expected.count("\ufffd") > 0 or mended == body
+    assert not has_surrogates(json.loads(mended))
+    assert decode(mended, DECODER, DECISIVE) == Body("m")
+    assert without_lone_surrogates(mended) == mended

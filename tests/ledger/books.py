@@ -58,12 +58,23 @@ def reservation(
     caller: Caller = ALICE,
     model: str = "gpt-4o",
     output_tokens: int = 20,
+    batch_lines: int = 0,
 ) -> Reservation:
-    """A call of 10 input tokens that may answer with so many, at 3 and 5 nano-USD per token."""
-    demand = Demand(INPUT_TOKENS, output_tokens, min(output_tokens, 5), INPUT_RATE, OUTPUT_RATE)
+    """A call of 10 input tokens that may answer with so many, at 3 and 5 nano-USD per token, or a batch of calls."""
+    expected = min(output_tokens, 5)
+    demand = Demand(INPUT_TOKENS, output_tokens, expected, INPUT_RATE, OUTPUT_RATE, batch_lines=batch_lines)
     subject = Subject("chat", model, model, "main")
     return Reservation(
-        request_id, revision, caller, subject, tuple(limits), demand, INPUT_TOKENS, INPUT_RATE, OUTPUT_RATE
+        request_id,
+        revision,
+        caller,
+        subject,
+        tuple(limits),
+        demand,
+        INPUT_TOKENS,
+        INPUT_RATE,
+        OUTPUT_RATE,
+        batch=int(batch_lines > 0),
     )
 
 
@@ -93,6 +104,8 @@ def settlement(
         source=Source.REPORTED,
         outcome=Outcome.COMPLETED,
         status=200,
+        batch=asked.batch,
+        service_tier="batch" if asked.batch else "",
     )
 
 
@@ -101,11 +114,13 @@ def ending(asked: Reservation, grant: Grant, used: Figures | None = None) -> Set
     return settlement(asked, grant.admitted_at_us, grant.items, used)
 
 
-def transactions(url: str, owner: str, now_us: Callable[[], int]) -> Transactions:
+def transactions(
+    url: str, owner: str, now_us: Callable[[], int], retried: Callable[[str], None] = lambda _cause: None
+) -> Transactions:
     """The ledger's transactions on either database."""
     if is_sqlite(url):
         return SqliteLedger(sqlite_path(url), owner, now_us, lock_patience_seconds=0.5)
-    return PostgresLedger(postgres_dsn(url), owner, now_us, lambda _cause: None)
+    return PostgresLedger(postgres_dsn(url), owner, now_us, retried)
 
 
 def administration(url: str, ledger: Transactions) -> Database:

@@ -20,6 +20,7 @@ class Chaos:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._refusing = False
+        self._delay_seconds = 0.0
         self._cut_at: bytes | None = None
         self._delivering = asyncio.Event()
         self._delivering.set()
@@ -41,9 +42,17 @@ class Chaos:
 
     def cut(self) -> None:
         """Close every connection and let none be made."""
-        self._refusing = True
+        self.refuse()
         for writer in self._writers:
             writer.transport.abort()
+
+    def refuse(self) -> None:
+        """Let no connection be made."""
+        self._refusing = True
+
+    def slow(self, seconds: float) -> None:
+        """Keep all that clients say back for so long."""
+        self._delay_seconds = seconds
 
     def blackhole(self) -> None:
         """Keep connections open, accept new ones, and pass nothing on."""
@@ -94,6 +103,8 @@ class Chaos:
         with suppress(OSError):
             while data := await source.read(CHUNK):
                 await self._flowing.wait()
+                if client is not None and self._delay_seconds:
+                    await asyncio.sleep(self._delay_seconds)
                 if client is not None and self._cut_at is not None and self._cut_at in data:
                     self._cut_at = None
                     client.transport.abort()

@@ -19,6 +19,7 @@ class Held:
     grant: Grant
     amounts: dict[tuple[str, int], int]
     progress: tuple[int, int]
+    is_kept: bool = False
 
 
 @dataclass
@@ -58,7 +59,8 @@ class Model:
             if new in self.binding(held.asked.caller, held.asked.subject.model):
                 admitted = held.grant.admitted_at_us // SECOND
                 at = period_start(new.interval, now if new.interval is Interval.MINUTE else admitted)
-                held.amounts[new.id, at] = 1 if new.metric is Metric.CONCURRENCY else 0
+                counts = new.metric is Metric.CONCURRENCY and not held.asked.batch
+                held.amounts[new.id, at] = int(counts)
 
     def change_limit(self, new: Limit) -> None:
         """Only its amount differs."""
@@ -113,6 +115,10 @@ class Model:
             self._record(ended, "correction", ended.figures - final.figures)
             self._charge_minutes(ended, None, ended.figures, final.figures, now)
 
+    def keep(self, request_id: str) -> None:
+        """The provider goes on with it as a job: nobody sweeps it."""
+        self.held[request_id].is_kept = True
+
     def swept(self, held: Held) -> Figures:
         """What a sweep charges: the prompt, and what was delivered at the last heartbeat."""
         input_tokens, output_tokens = held.progress
@@ -153,7 +159,7 @@ class Model:
             if within and admission is not None:
                 self._open(one.id, admission)
                 self.minutes[one.id, admission] += within
-            if after - earlier > within:
+            if after - earlier > within and not ended.batch:
                 self._open(one.id, now)
                 self.minutes[one.id, period_start(Interval.MINUTE, now)] += after - earlier - within
 
@@ -175,9 +181,11 @@ class Model:
 def asks(one: Limit, asked: Reservation) -> int:
     """Return what a call of fixed output holds under a limit."""
     demand = asked.demand
+    if demand.batch_lines and (one.interval is Interval.MINUTE or one.metric is Metric.CONCURRENCY):
+        return int(one.metric is Metric.REQUESTS)
     output = demand.expected_output_tokens if one.interval is Interval.MINUTE else demand.output_tokens
     return {
-        Metric.REQUESTS: 1,
+        Metric.REQUESTS: demand.batch_lines or 1,
         Metric.CONCURRENCY: 1,
         Metric.TOKENS: demand.input_tokens + output,
         Metric.INPUT_TOKENS: demand.input_tokens,

@@ -19,6 +19,7 @@ from gateway.store.engine import Database, is_sqlite
 from tests import databases
 from tests.ledger import books
 from tests.ledger.books import ALICE, Reader
+from tests.patience import PATIENCE_SECONDS
 
 _numbers = count(1)
 
@@ -36,12 +37,16 @@ class Seen:
 
     batches: list[int] = field(default_factory=list)
     spooled: int = 0
+    retried: list[str] = field(default_factory=list)
 
     def ledger_batch(self, size: int, seconds: float) -> None:
         self.batches.append(size)
 
     def ledger_spooled(self, records: int) -> None:
         self.spooled = records
+
+    def ledger_retried(self, cause: str) -> None:
+        self.retried.append(cause)
 
 
 class Gate:
@@ -140,11 +145,20 @@ class Desk:
 
 @asynccontextmanager
 async def running(
-    url: str, folder: Path, *, owner: str = "us", through: str | None = None, is_sole: bool | None = None
+    url: str,
+    folder: Path,
+    *,
+    owner: str = "us",
+    through: str | None = None,
+    is_sole: bool | None = None,
+    clock_ahead_seconds: int = 0,
 ) -> AsyncIterator[Desk]:
     """Run a ledger; `through` is another URL of the same database, by way of a proxy."""
-    transactions = books.transactions(through or url, owner, lambda: time.time_ns() // 1000)
-    gate, seen = Gate(transactions), Seen()
+    ahead_us, seen = clock_ahead_seconds * 1_000_000, Seen()
+    transactions = books.transactions(
+        through or url, owner, lambda: time.time_ns() // 1000 + ahead_us, seen.ledger_retried
+    )
+    gate = Gate(transactions)
     sole = is_sqlite(url) if is_sole is None else is_sole
     ledger = Ledger(gate, folder, seen, time.monotonic, sole_owner=sole)
     await ledger.open()
@@ -160,7 +174,7 @@ async def running(
         await database.close()
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for something that tells nobody when it comes true."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - as the docstring says

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.errors import ServiceUnavailable
 from gateway.core.limits import Metric
@@ -130,6 +131,20 @@ async def test_swept_call_has_what_the_last_heartbeat_knew(database_url: str, tm
         finally:
             await them.close()
         assert (swept.figures.input_tokens, swept.figures.output_tokens) == (11, 5)
+
+
+async def test_swept_call_of_sound_or_pictures_is_charged_its_fee(database_url: str, tmp_path: Path) -> None:
+    async with running(database_url, tmp_path) as desk:
+        await desk.add_limits(limit(Metric.COST, 10**9))
+        asked = replace(desk.asked(), input_tokens=0, fee_nano_usd=165_000)
+        assert isinstance(await desk.ledger.reserve(asked), Grant)
+        them = books.transactions(database_url, "them", lambda: time.time_ns() // 1000)
+        try:
+            [swept] = await them.abandoned(-3_600 * SECOND, 10)
+        finally:
+            await them.close()
+        assert swept.figures.cost_nano_usd == 165_000 and swept.figures.input_tokens == 0
+        assert swept.rates == f'{{"input":{asked.input_rate},"output":{asked.output_rate},"request":165000000}}'
 
 
 @on_postgres

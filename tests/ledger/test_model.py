@@ -22,8 +22,10 @@ from sqlalchemy import Connection
 from gateway.core.limits import Interval, Limit, Metric, Scope
 from gateway.ledger.effects import Batch
 from gateway.ledger.entries import Grant, Refused, Reservation, Settlement, Stale
+from gateway.store import jobs
 from gateway.store import limits as stored_limits
 from gateway.store.engine import is_sqlite
+from gateway.store.jobs import Job
 from tests.clock import SettableClock
 from tests.ledger import books
 from tests.ledger.books import ALICE, BOB, SECOND, ending, limit, reservation
@@ -31,7 +33,7 @@ from tests.ledger.model import Model
 
 EVERYBODY = 100
 NO_LEASE_US = -3_600 * SECOND
-EMPTY = ("hold", "hold_item", "counter", '"limit"', "usage", "usage_hour", "usage_day", "owner")
+EMPTY = ("hold", "hold_item", "counter", '"limit"', "usage", "usage_hour", "usage_day", "owner", "job")
 
 callers = st.sampled_from((ALICE, BOB))
 models = st.sampled_from(("gpt-4o", "o3"))
@@ -46,6 +48,8 @@ scopes = st.sampled_from(
 )
 patterns = st.sampled_from((None, ("gpt-*",), ("o3", "o4")))
 tokens = st.integers(0, 40)
+lines = st.sampled_from((0, 0, 3))
+"""How many calls a batch makes; most calls are none."""
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -131,9 +135,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # --- calls ---
 
-    @rule(data=st.data(), caller=callers, model=models, output_tokens=tokens, stale=st.booleans())
-    def reserve(self, data: st.DataObject, caller: Any, model: str, output_tokens: int, stale: bool) -> None:
-        self.commit([self._ask(caller, model, output_tokens, stale=stale and data.draw(st.booleans()))], [], [])
+    @rule(data=st.data(), caller=callers, model=models, output_tokens=tokens, stale=st.booleans(), lines=lines)
+    def reserve(
+        self, data: st.DataObject, caller: Any, model: str, output_tokens: int, stale: bool, lines: int
+    ) -> None:
+        asked = self._ask(caller, model, output_tokens, stale=stale and data.draw(st.booleans()), batch_lines=lines)
+        self.commit([asked], [], [])
 
     @rule(data=st.data())
     def commit_batch(self, data: st.DataObject) -> None:
@@ -166,11 +173,20 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.held)
     @rule(data=st.data())
+    def go_on(self, data: st.DataObject) -> None:
+        """The provider has answered and goes on: the hold is a job's, and stays whatever becomes of us."""
+        id = data.draw(st.sampled_from(sorted(self.model.held)))
+        begun = Job(id, "responses", "main", f"resp_{id}", "{}", 0, 0, 0)
+        self.run(self.database.write(lambda connection: jobs.record(connection, begun)))
+        self.model.keep(id)
+
+    @precondition(lambda self: self.model.held)
+    @rule(data=st.data())
     def sweep(self, data: st.DataObject) -> None:
         """Another process settles our calls, and we some of them between its reading and its writing."""
         found: list[Settlement] = self.run(self.them.abandoned(NO_LEASE_US, EVERYBODY))
         assert {one.request_id: one.figures for one in found} == {
-            id: self.model.swept(held) for id, held in self.model.held.items()
+            id: self.model.swept(held) for id, held in self.model.held.items() if not held.is_kept
         }
         if data.draw(st.booleans()):
             self.commit([], [self._draw_ending(data)], [])
@@ -211,18 +227,23 @@ class LedgerMachine(RuleBasedStateMachine):
         for one in dict.fromkeys(first[one.request_id] for one in ended):
             self.model.settle(one, self.now)
 
-    def _ask(self, caller: Any, model: str, output_tokens: int, *, stale: bool = False) -> Reservation:
+    def _ask(
+        self, caller: Any, model: str, output_tokens: int, *, stale: bool = False, batch_lines: int = 0
+    ) -> Reservation:
         revision = self.model.revision - stale
         bound = self.model.binding(caller, model)
         id = f"req_{next(self.numbers)}"
-        return reservation(id, bound, revision, caller=caller, model=model, output_tokens=output_tokens)
+        return reservation(
+            id, bound, revision, caller=caller, model=model, output_tokens=output_tokens, batch_lines=batch_lines
+        )
 
     def _draw_past(self, data: st.DataObject) -> tuple[Reservation, Grant]:
         return self.past[data.draw(st.integers(0, len(self.past) - 1))]
 
     def _draw_ending(self, data: st.DataObject) -> Settlement:
-        used = books.figures(data.draw(tokens), data.draw(tokens), data.draw(st.integers(0, 1)))
-        return ending(*self._draw_past(data), used)
+        asked, grant = self._draw_past(data)
+        requests = data.draw(st.integers(0, asked.demand.batch_lines or 1))
+        return ending(asked, grant, books.figures(data.draw(tokens), data.draw(tokens), requests))
 
     # --- what is always true ---
 

@@ -8,6 +8,7 @@ from starlette.routing import Router
 
 from gateway.me.endpoint import Services
 from gateway.me.routes import routes
+from tests.patience import PATIENCE_SECONDS
 from tests.serving import ServedApp, running
 from tests.team import Team, running_team
 
@@ -25,5 +26,7 @@ async def client(team: Team) -> AsyncIterator[httpx.AsyncClient]:
     services = Services(team.database, team.principals, team.clock)
     async with running(ServedApp(Router(routes(services)))) as server:
         headers = {"authorization": f"Bearer {team.texts['key_1']}"}
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", headers=headers) as opened:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{server.port}", headers=headers, timeout=PATIENCE_SECONDS
+        ) as opened:
             yield opened

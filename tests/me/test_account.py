@@ -4,8 +4,9 @@ import httpx
 
 from gateway.core.limits import Interval, Limit, Metric, Scope
 from gateway.ledger.entries import Figures
-from gateway.store import limit_opening
+from gateway.store import limit_opening, model_permissions
 from gateway.store.limits import ORGANIZATION_ID
+from gateway.store.model_permissions import ModelPermissions
 from tests.team import NOW, Team, call
 
 
@@ -26,7 +27,8 @@ async def test_account_shows_key_owner_project_and_every_limit_that_binds(
         "expires_at": None,
     }
     assert answer["owner"] == {"type": "user", "id": "user_1", "name": "Person 1", "email": "person1@example.com"}
-    assert answer["project"] == {"id": "proj_1", "name": "Project 1"}
+    everything = {"mode": "deny_list", "model_ids": []}
+    assert answer["project"] == {"id": "proj_1", "name": "Project 1", "model_permissions": everything}
     assert answer["models"] is None
     assert [limit["id"] for limit in answer["limits"]] == ["lim_own", f"lim_{ORGANIZATION_ID}_lifetime"]
     assert answer["limits"][1] == {
@@ -45,6 +47,13 @@ async def test_account_shows_key_owner_project_and_every_limit_that_binds(
     }
     minute = answer["limits"][0]
     assert (minute["amount"], minute["models"], minute["resets_at"]) == (60, ["gpt-4o*"], NOW - NOW % 60 + 60)
+
+
+async def test_account_shows_what_the_project_permits(team: Team, client: httpx.AsyncClient) -> None:
+    wanted = ModelPermissions("allow_list", ("gpt-4o*",))
+    await team.database.change(lambda connection: model_permissions.put(connection, "proj_1", wanted))
+    shown = (await client.get("/v1/me")).json()["project"]["model_permissions"]
+    assert shown == {"mode": "allow_list", "model_ids": ["gpt-4o*"]}
 
 
 async def test_account_without_a_key_is_refused(client: httpx.AsyncClient) -> None:

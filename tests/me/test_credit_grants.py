@@ -54,6 +54,21 @@ async def test_credit_grants_are_decimals_and_their_total_the_exact_sum(team: Te
     assert '"used":0.000000001' in answer.text
 
 
+async def test_credit_grants_as_csv_are_a_row_per_window(team: Team, client: httpx.AsyncClient) -> None:
+    await team.settle(call("req_1", NOW, Figures(1, 1, 100, output_tokens=20, cost_nano_usd=17_000_001)))
+    by_name = await client.get(URL, params={**SEEDS, "format": "csv"})
+    by_header = await client.get(URL, params=SEEDS, headers={"accept": "text/csv"})
+    assert by_name.text == by_header.text
+    assert by_name.headers["content-type"] == "text/csv; charset=utf-8"
+    assert by_name.text.splitlines() == [
+        "start_date,end_date,used,prompt_tokens,completion_tokens,requests",
+        "2022-12-10,2023-03-10,0,0,0,0",
+        "2023-03-11,2023-06-09,0,0,0,0",
+        "2023-06-10,2023-07-10,0.017000001,100,20,1",
+    ]
+    assert (await client.get(URL, params={"format": "csv", "start_date": "x"})).json()["error"]
+
+
 async def test_credit_grants_without_dates_are_the_last_ninety_days(client: httpx.AsyncClient) -> None:
     answer = (await client.get("/billing/credit_grants")).json()
     assert (answer["start_date"], answer["end_date"], len(answer["list_used"])) == ("2023-04-11", "2023-07-10", 1)

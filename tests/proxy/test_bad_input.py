@@ -8,7 +8,8 @@ from typing import Any
 from gateway.core.limits import Interval, Metric
 from gateway.core.upstreams import Upstream
 from tests.events import JSON, completion
-from tests.gateway import PATIENCE_SECONDS, RunningGateway, bearer, chat_body, running_gateway
+from tests.gateway import RunningGateway, bearer, chat_body, running_gateway
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Provider, compose
 
 CHAT = "/v1/chat/completions"
@@ -34,7 +35,6 @@ BAD_BODIES: list[tuple[str, bytes, str | None]] = [
     ("not UTF-8 in the text", chat().replace(b"Hi", b"\xff\xfe"), None),
     ("not UTF-8 in a field of no concern", chat(x="?").replace(b"?", b"\xc3\x28"), None),
     ("a surrogate as UTF-8", chat(x="?").replace(b"?", b"\xed\xa0\x80"), None),
-    ("half a surrogate escaped", chat(x="?").replace(b"?", b"\\ud83d"), None),
     ("too deep, lists", nested("["), None),
     ("too deep, objects", nested("{"), None),
     ("NaN", chat(temperature="?").replace(b'"?"', b"NaN"), None),
@@ -83,8 +83,44 @@ BAD_ELSEWHERE: list[tuple[str, dict[str, Any], str]] = [
     ("/v1/embeddings", {"model": "text-embedding-3-small", "input": 7}, "input"),
     ("/v1/responses", {"model": "gpt-4o-mini", "input": 7}, "input"),
     ("/v1/responses", {"model": "gpt-4o-mini", "input": "x", "max_output_tokens": 2**63}, "max_output_tokens"),
-    ("/v1/responses", {"model": "gpt-4o-mini", "input": "x", "background": True}, "background"),
     ("/v1/responses", {"model": "gpt-4o-mini", "input": "x", "previous_response_id": 7}, "previous_response_id"),
+    ("/v1/images/generations", {"prompt": "x"}, "model"),
+    ("/v1/images/generations", {"model": "gpt-image-1"}, "prompt"),
+    ("/v1/images/generations", {"model": "gpt-image-1", "prompt": ["x"]}, "prompt"),
+    ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "x", "n": 0}, "n"),
+    ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "x", "n": 10**9}, "n"),
+    ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "x", "n": "2"}, "n"),
+    ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "x", "size": 1024}, "size"),
+    ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "x", "stream": "true"}, "stream"),
+    ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "x", "partial_images": -1}, "partial_images"),
+    ("/v1/images/generations", {"model": "gpt-4o", "messages": []}, "prompt"),
+    ("/v1/audio/speech", {"model": "tts-1", "voice": "alloy"}, "input"),
+    ("/v1/audio/speech", {"model": "tts-1", "voice": "alloy", "input": ["x"]}, "input"),
+    ("/v1/audio/speech", {"input": "x", "voice": "alloy"}, "model"),
+    ("/v1/audio/speech", {"model": "tts-1", "voice": "alloy", "input": "x", "instructions": 7}, "instructions"),
+    ("/v1/audio/speech", {"model": "tts 1", "voice": "alloy", "input": "x"}, "model"),
+    ("/v1/moderations", {"model": "omni-moderation-latest"}, "input"),
+    ("/v1/moderations", {"input": 7}, "input"),
+    ("/v1/moderations", {"input": "x", "model": 7}, "model"),
+    ("/v1/moderations", {"input": "x", "model": ""}, "model"),
+]
+
+
+TWICE_ELSEWHERE: list[tuple[str, bytes, str]] = [
+    ("/v1/images/generations", b'{"model":"gpt-image-1","prompt":"x","n":1,"n":9}', "n"),
+    (
+        "/v1/images/generations",
+        b'{"model":"gpt-image-1","prompt":"x","quality":"low","qualit\\u0079":"high"}',
+        "quality",
+    ),
+    ("/v1/images/generations", b'{"model":"gpt-image-1","prompt":"x","size":"1x1","size":"9x9"}', "size"),
+    (
+        "/v1/images/generations",
+        b'{"model":"m","prompt":"x","output_format":"png","output_format":"svg"}',
+        "output_format",
+    ),
+    ("/v1/audio/speech", b'{"model":"tts-1","voice":"a","input":"x","input":"xxxx"}', "input"),
+    ("/v1/moderations", b'{"input":"x","model":"a","model":"gpt-4o"}', "model"),
 ]
 
 
@@ -96,6 +132,9 @@ async def test_bad_bodies_are_refused_by_name_and_cost_nothing(gateway: RunningG
         assert (refused.status_code, error["type"]) == (400, "invalid_request_error"), name
         assert error["param"] == param, name
         assert len(error["message"]) > 20 and "x-request-id" in refused.headers, name
+    for path, twice, param in TWICE_ELSEWHERE:
+        refused = await gateway.post(key, path, twice)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param), (path, twice)
     for path, body_elsewhere, param in BAD_ELSEWHERE:
         refused = await gateway.post(key, path, body_elsewhere)
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, param), (path, body_elsewhere)
@@ -203,3 +242,22 @@ async def test_header_that_is_odd_harms_nothing(any_gateway: RunningGateway) -> 
             answer = await any_gateway.http.post(CHAT, content=chat(), headers=pairs)
             assert answer.status_code == 200, value
     assert len(await any_gateway.usage()) == 12
+
+
+async def test_half_of_a_surrogate_pair_is_sent_on_as_the_replacement_character(any_gateway: RunningGateway) -> None:
+    any_gateway.provider.answer(200, JSON, completion())
+    key = await any_gateway.key(limits=[(Metric.COST, Interval.DAY, 10**12)])
+    body = chat(max_tokens=5).replace(b"Hi", b"\\ud83d\\ude00 \\ud83d \\\\ud83d")
+    assert (await any_gateway.post(key, CHAT, body)).status_code == 200
+    sent = (await any_gateway.provider.request()).body
+    assert sent == body.replace(b" \\ud83d ", b" \\ufffd ")
+    assert (await any_gateway.charged()).cost_nano_usd > 0
+    await any_gateway.audit()
+
+
+async def test_half_of_a_surrogate_pair_hides_nothing(gateway: RunningGateway) -> None:
+    key = await gateway.key()
+    body = b'{"model":"gpt-4o-mini","x":"\\ud83d","model":"gpt-4o","messages":[]}'
+    refused = await gateway.post(key, CHAT, body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
+    assert gateway.provider.requests == []

@@ -162,3 +162,11 @@ async def test_embeddings_without_usage_are_counted_and_have_no_output(gateway: 
     await client.embeddings.create(model="text-embedding-3-small", input="Hello there", encoding_format="float")
     row = await gateway.charged()
     assert (row.input_tokens, row.output_tokens, row.source) == (2, 0, "counted")
+
+
+async def test_cost_that_the_provider_tells_is_stored_beside_ours(any_gateway: RunningGateway) -> None:
+    told = usage(1_000, 100, cost=0.000123456789, is_byok=False)
+    any_gateway.provider.answer(200, JSON, completion("Hello", usage=told))
+    assert (await any_gateway.chat(await any_gateway.key())).status_code == 200
+    row = await any_gateway.charged()
+    assert (row.cost_nano_usd, row.upstream_cost_nano_usd) == (1_000 * 150 + 100 * 600, 123_457)

@@ -7,7 +7,8 @@ import zlib
 from typing import Any
 
 from tests.events import DONE, EVENT_STREAM, JSON, chunk, completion, usage, usage_chunk
-from tests.gateway import MODEL, PATIENCE_SECONDS, RunningGateway, bearer, chat_body
+from tests.gateway import MODEL, RunningGateway, bearer, chat_body
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Cut, Step
 
 ODD_BODY = (

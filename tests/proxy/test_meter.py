@@ -1,12 +1,18 @@
 """What the meter shows and what it learns, event by event and in whatever pieces they come."""
 
+import json
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.call import Call
+from gateway.core.json_array import ArrayBuffer
+from gateway.core.sse import MAX_EVENT_BYTES
 from gateway.dialects.chat_completions import ChatCompletions
+from gateway.dialects.generate_content import GenerateContent
 from gateway.proxy.meter import Meter
-from tests.events import DONE, chunk, usage, usage_chunk
+from tests.events import DONE, chunk, event, usage, usage_chunk
 
 EVENTS = st.sampled_from(
     [
@@ -98,3 +104,32 @@ def test_meter_tells_progress_once() -> None:
     fed.feed(chunk("Hello"))
     assert fed.moved() == 5
     assert fed.moved() is None
+
+
+@given(st.lists(st.sampled_from(["Hello", '{["', "\\", "wörld"]), max_size=5), st.lists(st.integers(0, 2_000)))
+def test_meter_reads_an_array_as_it_reads_the_same_events(words: list[str], places: list[int]) -> None:
+    bodies: list[dict[str, Any]] = [{"choices": [{"delta": {"content": word}}]} for word in words]
+    bodies.append({"choices": [{"delta": {}}], "usage": usage(9, 4)})
+    stream = b"[" + b",\r\n".join(json.dumps(body).encode() for body in bodies) + b"\n]"
+    events, call = meter(), Call(operation="chat", model="gpt-4o-mini", body=b"", streams=True)
+    read(events, [event(body) for body in bodies])
+    for pieces in ([stream], [stream[at : at + 1] for at in range(len(stream))], cut(stream, places)):
+        array = Meter(ChatCompletions(), call, asked_usage=True, count=len, array=ArrayBuffer())
+        assert b"".join(map(array.feed, pieces)) == stream[:-2]
+        assert array.finish() == b"\n]"
+        assert (array.usage, array.delivered()) == (events.usage, events.delivered())
+
+
+def test_event_that_is_too_long_passes_unread_and_later_figures_stand() -> None:
+    picture = b'{"candidates":[{"content":{"parts":[{"inlineData":{"data":"' + b"A" * (MAX_EVENT_BYTES + 2_000_000)
+    told = b'"}}]}}],"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":1290,"totalTokenCount":1300}}'
+    long = b"data: " + picture + told + b"\r\n\r\n"
+    last = b"data: {" + told[told.index(b'"usageMetadata"') : -1] + b"}\r\n\r\n"
+    call = Call(operation="generate_content", model="m", body=b"", streams=True, wants_usage=True)
+    for events, output in (([long], None), ([long, last], 1_290)):
+        meter = Meter(GenerateContent("v1beta", streams=True), call, asked_usage=True, count=len)
+        stream = b"".join(events)
+        pieces = [stream[at : at + 1_000_003] for at in range(0, len(stream), 1_000_003)]
+        assert b"".join(map(meter.feed, pieces)) + meter.finish() == stream
+        assert (meter.usage.output_tokens if meter.usage is not None else None) == output
+        assert meter.delivered() == (output or 0)

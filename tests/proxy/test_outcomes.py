@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,24 @@ import pytest
 
 from gateway.core.limits import Interval, Metric
 from gateway.core.upstreams import Upstream
-from tests.events import DONE, EVENT_STREAM, JSON, chunk, completion, response_events, usage_chunk
-from tests.gateway import PATIENCE_SECONDS, RunningGateway, UsageRow, bearer, chat_body, running_gateway
+from tests.events import (
+    DONE,
+    EVENT_STREAM,
+    JSON,
+    chunk,
+    completion,
+    event,
+    response,
+    response_events,
+    usage_chunk,
+)
+from tests.gateway import LimitSpec, RunningGateway, UsageRow, bearer, chat_body, running_gateway
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Cut, Provider, Request, Step
 
 LIMITS = [(Metric.REQUESTS, Interval.DAY, 100), (Metric.COST, Interval.DAY, 10**9), (Metric.CONCURRENCY, None, 5)]
 HI_TOKENS = 8
 WORDS = [chunk("one"), chunk(" two"), chunk(" three")]
-PROMPTLY_SECONDS = 1.0
 
 
 def figures(row: UsageRow) -> tuple[Any, ...]:
@@ -38,9 +49,14 @@ class Leaver:
         self.writer.transport.abort()
 
 
-async def leaver(gateway: RunningGateway, path: str = "/v1/chat/completions", **fields: Any) -> Leaver:
+async def leaver(
+    gateway: RunningGateway,
+    path: str = "/v1/chat/completions",
+    limits: Sequence[LimitSpec] = LIMITS,
+    **fields: Any,
+) -> Leaver:
     """Send a call on a connection of its own."""
-    key = await gateway.key(limits=LIMITS)
+    key = await gateway.key(limits=limits)
     body = json.dumps(chat_body(**fields)).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
@@ -49,8 +65,7 @@ async def leaver(gateway: RunningGateway, path: str = "/v1/chat/completions", **
 
 
 async def closed_promptly(request: Request) -> None:
-    async with asyncio.timeout(PROMPTLY_SECONDS):
-        await request.closed()
+    await asyncio.wait_for(request.closed(), PATIENCE_SECONDS)
 
 
 async def test_call_that_cannot_be_sent_is_charged_nothing(
@@ -152,7 +167,7 @@ async def test_stream_that_falls_silent_is_ended_with_an_error(
     sqlite_url: str, provider: Provider, tmp_path: Path
 ) -> None:
     def impatient(main: Upstream) -> Upstream:
-        return Upstream(main.name, main.provider, main.base_url, main.api_key, idle_seconds=0.05)
+        return Upstream(main.name, main.provider, main.base_url, main.api_key, idle_seconds=0.5)
 
     provider.answer(200, EVENT_STREAM, [*WORDS, Cut.HANG], framing="chunked")
     async with running_gateway(sqlite_url, provider, tmp_path, upstream=impatient) as gateway:
@@ -302,6 +317,51 @@ async def test_model_without_a_price_is_charged_tokens_and_an_unknown_cost(gatew
     assert "x-gateway-cost-usd" not in answer.headers
     row = await gateway.charged()
     assert (row.cost_nano_usd, row.input_tokens) == (None, 10)
+
+
+FAILED = {"error": {"message": "Overloaded", "code": 503}}
+TOLD = {"prompt_tokens": 10, "completion_tokens": 77, "total_tokens": 87}
+
+
+@pytest.mark.parametrize(
+    ("last", "charged"),
+    [
+        ([event(FAILED)], ("counted", 1, 1, HI_TOKENS, 3)),
+        ([event(FAILED), usage_chunk(10, 2), DONE], ("reported", 1, 1, 10, 2)),
+        ([event(FAILED | {"choices": [], "usage": TOLD}), DONE], ("reported", 1, 1, 10, 77)),
+        ([usage_chunk(10, 2), event(FAILED), DONE], ("counted", 1, 1, 10, 3)),
+    ],
+    ids=["alone", "before figures", "with figures", "behind figures"],
+)
+async def test_stream_that_the_provider_fails_is_no_completed_call(
+    gateway: RunningGateway, last: list[Step], charged: tuple[Any, ...]
+) -> None:
+    gateway.provider.answer(200, EVENT_STREAM, [*WORDS, *last], framing="chunked")
+    answer = await gateway.chat(await gateway.key(limits=LIMITS), stream=True)
+    assert b"Overloaded" in answer.content
+    assert figures(await gateway.charged()) == ("upstream_failed", *charged)
+    await gateway.audit()
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_response_that_the_provider_fails_is_no_completed_call(gateway: RunningGateway, streams: bool) -> None:
+    told = {"input_tokens": 12, "output_tokens": 4, "total_tokens": 16}
+    failed = response(status="failed", error={"code": "server_error", "message": "No."}, usage=told)
+    events = [*response_events()[:7], event({"type": "response.failed", "response": failed}, "response.failed")]
+    if streams:
+        gateway.provider.answer(200, EVENT_STREAM, [*events], framing="chunked")
+    else:
+        gateway.provider.answer(200, JSON, json.dumps(failed).encode())
+    asked = {"model": "gpt-4o-mini", "input": "Hi", "stream": streams}
+    assert (await gateway.post(await gateway.key(limits=LIMITS), "/v1/responses", asked)).status_code == 200
+    outcome = ("upstream_failed", "reported", 1, 1, 12, 4)
+    assert figures(await gateway.charged()) == outcome
+
+
+async def test_answer_of_an_error_and_200_is_no_completed_call(gateway: RunningGateway) -> None:
+    gateway.provider.answer(200, JSON, json.dumps(FAILED).encode())
+    assert (await gateway.chat(await gateway.key(limits=LIMITS))).status_code == 200
+    assert figures(await gateway.charged()) == ("upstream_failed", "counted", 1, 1, HI_TOKENS, 0)
 
 
 async def test_shutdown_ends_a_running_stream_with_an_error_and_charges_it(gateway: RunningGateway) -> None:

@@ -135,6 +135,18 @@ FOREIGN: list[dict[str, Any]] = [
     {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]},
     {"input": [{"role": "user", "content": [{"type": "input_image", "f\\u0069le_id": "file-1"}]}]},
     {"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]},
+    {
+        "tools": [
+            {
+                "type": "shell",
+                "environment": {
+                    "type": "container_auto",
+                    "skills": [{"type": "skill_reference", "skill_id": "skill_1"}],
+                },
+            }
+        ]
+    },
+    {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}], "c\\u006fntent": "Hi"}]},
     {"tools": [{"type": "code_interpreter", "container": "cntr_1"}]},
     {"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-1"]}}]},
 ]

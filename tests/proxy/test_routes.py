@@ -11,7 +11,8 @@ import pytest
 from gateway.core.upstreams import Upstream
 from gateway.settings import CatalogSettings
 from tests.events import JSON
-from tests.gateway import MODEL, PATIENCE_SECONDS, RunningGateway, bearer, chat_body, running_gateway
+from tests.gateway import MODEL, RunningGateway, bearer, chat_body, running_gateway
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Provider
 
 MODELS = json.dumps(
@@ -41,10 +42,11 @@ NOT_SERVED = [
     ("GET", "/v1/responses"),
     ("GET", "/v1/responses/resp_1/cancel"),
     ("GET", "/v1/responses/resp_1/nothing"),
-    ("GET", "/v1/files"),
+    ("PUT", "/v1/files"),
+    ("GET", "/v1/conversations"),
     ("POST", "/v1/fine_tuning/jobs"),
     ("POST", "/v1/assistants"),
-    ("GET", "/openai/v1/vector_stores"),
+    ("GET", "/openai/v1/containers"),
     ("POST", "/v1/realtime/sessions"),
     ("OPTIONS", "/v1/chat/completions"),
 ]

@@ -127,7 +127,8 @@ async def books(database_url: str) -> AsyncIterator[Books]:
 
 def binding(connection: Connection, caller: Caller) -> tuple[int, tuple[Limit, ...]]:
     present = revision.read(connection)
-    return present, limits.binding(connection, caller.api_key_id, caller.project_id, caller.user_id, None)
+    scopes = limits.scopes_of(caller.api_key_id, caller.project_id, caller.user_id, None)
+    return present, limits.binding(connection, [scopes])[0]
 
 
 def people(connection: Connection) -> None:

@@ -21,7 +21,8 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 async def owned(database: Database, external_id: str, api_key_id: str) -> ProviderObject | None:
-    return await database.read(lambda connection: provider_objects.owned(connection, external_id, api_key_id))
+    found = await database.read(lambda connection: provider_objects.owned(connection, [external_id], api_key_id))
+    return found.get(external_id)
 
 
 async def test_object_is_found_by_its_maker_alone(database: Database) -> None:

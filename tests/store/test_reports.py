@@ -1,9 +1,11 @@
 """Reports equal the sum of the ledger's records, to the token and the nano-USD."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.core.limits import Demand
@@ -19,25 +21,52 @@ FIRST = 1_688_947_200  # 2023-07-10 00:00 UTC
 END = FIRST + 3 * DAY
 
 TOKENS = Figures.__struct_fields__[2:-2]
-GROUPINGS: Sequence[Sequence[str]] = (
-    [],
-    ["model"],
-    ["project_id", "user_id"],
-    ["api_key_id", "batch", "service_tier"],
-    ["operation", "model"],
-    list(Dimension),
-)
-FILTERS: Sequence[tuple[Filter, Callable[[Settlement], bool]]] = (
-    (Filter(operations=frozenset(("chat", "responses"))), lambda one: one.subject.operation != "embeddings"),
-    (Filter(project_ids=frozenset(("proj_1",))), lambda one: one.caller.project_id == "proj_1"),
-    (Filter(user_ids=frozenset(("user_2", "user_3"))), lambda one: one.caller.user_id in ("user_2", "user_3")),
-    (Filter(api_key_ids=frozenset(("key_1",))), lambda one: one.caller.api_key_id == "key_1"),
-    (Filter(models=frozenset(("claude",))), lambda one: one.subject.model == "claude"),
-    (Filter(batch=True), lambda one: one.batch == 1),
-    (Filter(batch=False), lambda one: one.batch == 0),
-    (Filter(models=frozenset()), lambda one: False),
-)
+OPERATIONS = ("chat", "responses", "embeddings", "images.generations", "images.edits", "audio.speech")
+SIZES = ("1024x1024", "1792x1024", "auto")
+VALUES: Mapping[Dimension, Callable[[Settlement], str | int | None]] = {
+    Dimension.OPERATION: lambda one: one.subject.operation,
+    Dimension.MODEL: lambda one: one.subject.model,
+    Dimension.API_KEY_ID: lambda one: one.caller.api_key_id,
+    Dimension.SERVICE_TIER: lambda one: one.service_tier,
+    Dimension.BATCH: lambda one: one.batch,
+    Dimension.PROJECT_ID: lambda one: one.caller.project_id,
+    Dimension.USER_ID: lambda one: one.caller.user_id,
+    Dimension.SERVICE_ACCOUNT_ID: lambda one: one.caller.service_account_id,
+    Dimension.IMAGE_SIZE: lambda one: one.image_size,
+}
+FILTERED: Mapping[str, Dimension] = {
+    "operations": Dimension.OPERATION,
+    "project_ids": Dimension.PROJECT_ID,
+    "user_ids": Dimension.USER_ID,
+    "api_key_ids": Dimension.API_KEY_ID,
+    "models": Dimension.MODEL,
+    "image_sizes": Dimension.IMAGE_SIZE,
+}
 Filled = tuple[Database, list[Settlement]]
+
+
+def some(*values: str) -> st.SearchStrategy[frozenset[str] | None]:
+    """Mostly nothing is filtered; an empty set matches nothing."""
+    return st.none() | st.frozensets(st.sampled_from(values))
+
+
+QUERIES = st.builds(
+    Query,
+    st.sampled_from(list(Width)),
+    st.sampled_from([FIRST, FIRST + DAY]),
+    st.just(END),
+    st.frozensets(st.sampled_from(list(Dimension))),
+    st.builds(
+        Filter,
+        operations=some(*OPERATIONS),
+        project_ids=some("proj_0", "proj_1", "proj_9"),
+        user_ids=some("user_1", "user_2"),
+        api_key_ids=some("key_1", "key_2", "key_3"),
+        models=some("gpt-4o", "claude"),
+        batch=st.none() | st.booleans(),
+        image_sizes=st.none() | some(*SIZES),
+    ),
+)
 
 
 def drawn_calls(seed: int, count: int) -> list[Settlement]:
@@ -49,6 +78,7 @@ def drawn_calls(seed: int, count: int) -> list[Settlement]:
         tokens = {name: dice.randrange(10 ** dice.randrange(1, 8)) for name in TOKENS}
         cost = None if unpriced else 0 if failed else dice.randrange(10**12)
         figures = Figures(1, 0, cost_nano_usd=cost) if failed else Figures(1, 1, **tokens, cost_nano_usd=cost)
+        operation = dice.choice(OPERATIONS)
         calls.append(
             call(
                 f"req_{number:04d}",
@@ -56,12 +86,17 @@ def drawn_calls(seed: int, count: int) -> list[Settlement]:
                 figures,
                 key=f"key_{dice.randrange(4)}",
                 model=dice.choice(["gpt-4o", "gpt-4o-mini", "claude"]),
-                operation=dice.choice(["chat", "responses", "embeddings"]),
+                operation=operation,
                 tier=dice.choice(["", "flex"]),
                 batch=dice.randrange(2),
+                size=dice.choice(SIZES) if operation.startswith("images.") else None,
             )
         )
-    return calls
+    return [_of_a_program(one) if one.caller.api_key_id == "key_3" else one for one in calls]
+
+
+def _of_a_program(one: Settlement) -> Settlement:
+    return replace(one, caller=replace(one.caller, user_id=None, service_account_id="svc_3"))
 
 
 def sums_of(calls: Iterable[Settlement]) -> Sums:
@@ -71,30 +106,31 @@ def sums_of(calls: Iterable[Settlement]) -> Sums:
             used.requests, used.succeeded, used.input_tokens, used.cached_tokens,
             used.cache_write_tokens + used.cache_write_1h_tokens, used.input_audio_tokens, used.input_image_tokens,
             used.output_tokens, used.reasoning_tokens, used.output_audio_tokens, used.images,
-            used.cost_nano_usd or 0, int(used.cost_nano_usd is None),
+            used.audio_ms, used.characters, used.cost_nano_usd or 0, int(used.cost_nano_usd is None),
         )
         for used in (one.figures for one in calls)
     )  # fmt: skip
 
 
 def group_of(one: Settlement, group_by: frozenset[Dimension]) -> Group:
-    values = {
-        Dimension.OPERATION: one.subject.operation,
-        Dimension.MODEL: one.subject.model,
-        Dimension.API_KEY_ID: one.caller.api_key_id,
-        Dimension.SERVICE_TIER: one.service_tier,
-        Dimension.BATCH: one.batch,
-        Dimension.PROJECT_ID: one.caller.project_id,
-        Dimension.USER_ID: one.caller.user_id,
-    }
-    return Group(*(values[name] if name in group_by else None for name in Dimension))  # type: ignore[arg-type]
+    return Group(*(VALUES[name](one) if name in group_by else None for name in Dimension))  # type: ignore[arg-type]
 
 
-def expected(calls: Iterable[Settlement], query: Query, matches: Callable[[Settlement], bool]) -> set[Line]:
+def matches(one: Settlement, query: Query) -> bool:
+    """Whether a call is in a report, said without SQL. What has no size is in no report by size."""
+    wanted = {name: getattr(query.filter, field) for field, name in FILTERED.items()}
+    if query.filter.batch is not None and one.batch != query.filter.batch:
+        return False
+    if Dimension.IMAGE_SIZE in query.group_by and one.image_size is None:
+        return False
+    return all(values is None or VALUES[name](one) in values for name, values in wanted.items())
+
+
+def expected(calls: Iterable[Settlement], query: Query) -> set[Line]:
     parts: dict[tuple[int, Group], list[Settlement]] = {}
     for one in calls:
         at = one.admitted_at_us // 1_000_000
-        if query.start <= at < query.end and matches(one):
+        if query.start <= at < query.end and matches(one, query):
             parts.setdefault((at - at % query.width, group_of(one, query.group_by)), []).append(one)
     return {Line(start, group, sums_of(same)) for (start, group), same in parts.items()}
 
@@ -119,23 +155,14 @@ async def report(database: Database, query: Query) -> list[Line]:
     return await database.read(lambda connection: lines(connection, query))
 
 
-@pytest.mark.parametrize("width", list(Width))
-async def test_report_by_anything_equals_the_sum_of_the_records(filled: Filled, width: Width) -> None:
+@given(query=QUERIES)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_report_by_anything_of_anything_equals_the_sum_of_the_records(filled: Filled, query: Query) -> None:
     database, calls = filled
-    for names in GROUPINGS:
-        query = Query(width, FIRST, END, frozenset(map(Dimension, names)))
-        found = await report(database, query)
-        assert set(found) == expected(calls, query, lambda one: True), names
-        assert len(found) == len(set(found)), names
-        assert [line.start for line in found] == sorted(line.start for line in found), names
-
-
-@pytest.mark.parametrize("width", list(Width))
-async def test_report_with_a_filter_equals_the_sum_of_what_matches(filled: Filled, width: Width) -> None:
-    database, calls = filled
-    for filter, matches in FILTERS:
-        query = Query(width, FIRST + DAY, END, frozenset((Dimension.MODEL,)), filter)
-        assert set(await report(database, query)) == expected(calls, query, matches), filter
+    found = await report(database, query)
+    assert set(found) == expected(calls, query)
+    assert len(found) == len(set(found))
+    assert [line.start for line in found] == sorted(line.start for line in found)
 
 
 async def test_report_of_some_columns_leaves_the_others_at_zero(filled: Filled) -> None:

@@ -31,9 +31,9 @@ async def test_long_hostile_text_leaves_the_loop_free(character: str, counter: T
     counting = asyncio.create_task(counter.text("gpt-4o", character * 1_000_000))
     longest = 0.0
     while not counting.done():
-        before = time.perf_counter()
+        before = time.process_time()
         await asyncio.sleep(0)
-        longest = max(longest, time.perf_counter() - before)
+        longest = max(longest, time.process_time() - before)
     assert await counting > 0
     assert longest < 0.5
 

@@ -66,9 +66,9 @@ def test_long_text_counted_in_pieces_has_the_count_of_the_whole(name: EncodingNa
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_text_is_counted_in_bounded_time(text: str, name: EncodingName, encodings: Encodings) -> None:
     tokenizer = encodings.get(name)
-    started = time.perf_counter()
+    started = time.thread_time()
     tokens = tokenizer.count(text)
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
     assert 0 < tokens <= len(text.encode("utf-8", "surrogatepass"))
 
 

@@ -8,10 +8,11 @@ import pytest
 import uvloop
 
 from gateway.core.upstreams import Upstream
-from gateway.upstream.lean import LeanSender
-from gateway.upstream.plain import PlainSender
+from gateway.upstream.direct import DirectSender
 from gateway.upstream.pool import Pool
+from gateway.upstream.proxied import ProxiedSender
 from gateway.upstream.reply import Reply
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Provider
 
 Send = Callable[..., Coroutine[object, object, Reply]]
@@ -21,7 +22,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture(params=[LeanSender, PlainSender], ids=["lean", "plain"])
+@pytest.fixture(params=[DirectSender, ProxiedSender], ids=["direct", "proxied"])
 async def pool(request: pytest.FixtureRequest) -> AsyncIterator[Pool]:
     async with Pool(sender_for=request.param, slot_seconds=0.05) as running:
         yield running
@@ -30,7 +31,7 @@ async def pool(request: pytest.FixtureRequest) -> AsyncIterator[Pool]:
 @pytest.fixture
 def upstream(provider: Provider) -> Upstream:
     """The scripted provider as an upstream; tests with a deadline in play replace it."""
-    return Upstream(name="main", provider="openai", base_url=provider.base_url, api_key="sk-upstream")
+    return Upstream("main", "openai", provider.base_url, "sk-upstream", connect_seconds=PATIENCE_SECONDS)
 
 
 @pytest.fixture

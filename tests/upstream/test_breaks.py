@@ -3,12 +3,16 @@
 import asyncio
 import socket
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from gateway.core.errors import UpstreamFailed
 from gateway.core.upstreams import Upstream
+from gateway.upstream.body import MOST_KEPT_BYTES
+from gateway.upstream.direct import DirectSender
 from gateway.upstream.pool import Load, Pool
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Cut, Framing, Provider, Step
 from tests.upstream.conftest import Send, read
 
@@ -68,6 +72,10 @@ async def test_break_before_the_headers_end_is_unreachable_but_sent(
         b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nx-long: " + b"v" * 10_000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nx-endless: " + b"v" * 500_000,
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 100_000,
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 099 Less\r\ncontent-length: 1\r\n\r\nxHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx",
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
     ],
 )
@@ -106,7 +114,7 @@ async def test_provider_that_stops_reading_a_large_body_is_timeout(send: Send) -
 
 async def test_idle_stream_delivers_what_came_then_is_timeout(send: Send, provider: Provider) -> None:
     provider.answer(body=[b"some", Cut.HANG], framing="chunked")
-    reply = await send(idle_seconds=0.05)
+    reply = await send(idle_seconds=0.5)
     assert await reply.chunk() == b"some"
     with pytest.raises(UpstreamFailed) as caught:
         await reply.chunk()
@@ -120,9 +128,9 @@ async def test_idle_deadline_starts_anew_with_every_piece(send: Send, provider: 
     for event in events:
         steps += [event, b"x"]
     provider.answer(body=steps, framing="chunked")
-    reply = await send(idle_seconds=0.5)
+    reply = await send(idle_seconds=1.0)
     for event in events:  # each within the deadline, all together beyond it
-        asyncio.get_running_loop().call_later(0.15, event.set)
+        asyncio.get_running_loop().call_later(0.3, event.set)
         assert await reply.chunk() == b"x"
     assert await reply.chunk() == b""
 
@@ -179,6 +187,31 @@ async def test_garbage_inside_a_chunked_body_is_broken(send: Send, provider: Pro
     with pytest.raises(UpstreamFailed) as caught:
         await reply.chunk()
     assert caught.value.code == "upstream_broken"
+
+
+@pytest.mark.parametrize("framing", [b"x: " + b"v" * 1000, b"x: y\r\n" * 100])
+async def test_direct_way_trailers_without_end_are_broken(
+    provider: Provider, upstream: Upstream, framing: bytes
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n0\r\n"
+    provider.raw(head, *[framing] * 1000, Cut.HANG)
+    async with Pool(sender_for=DirectSender) as pool:
+        reply = await pool.send(replace(upstream, idle_seconds=PATIENCE_SECONDS), "POST", "/a", (), b"{}")
+        with pytest.raises(UpstreamFailed) as caught:
+            await read(reply)
+    assert caught.value.code == "upstream_broken"
+
+
+async def test_large_piece_before_garbage_is_delivered_whole(send: Send, provider: Provider) -> None:
+    size = 2 * MOST_KEPT_BYTES
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    provider.raw(head + b"%x\r\n" % size + bytes(size) + b"\r\nzz\r\n", Cut.HANG)
+    reply = await send()
+    came = 0
+    with pytest.raises(UpstreamFailed):
+        while piece := await reply.chunk():
+            came += len(piece)
+    assert came == size
 
 
 @pytest.mark.parametrize("body", [b"not gzip at all", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b"])

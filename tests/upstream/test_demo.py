@@ -1,16 +1,20 @@
 """The demo upstream, asked by the official SDKs as any provider would be."""
 
+from base64 import b64decode
 from collections.abc import AsyncIterator
 
 import anthropic
+import httpx
 import openai
 import pytest
 from google import genai
 
+from gateway.core.sound import length_of
 from gateway.core.upstreams import Upstream
 from gateway.upstream.demo import DemoUpstream
 from gateway.upstream.models import ModelLists
 from gateway.upstream.pool import Pool
+from tests.patience import PATIENCE_SECONDS
 
 ASK = "How are you?"
 
@@ -145,9 +149,48 @@ async def test_google_sdk_reads_generated_content_plain_and_streamed(demo: DemoU
     assert usage.total_token_count == plain.usage_metadata.total_token_count
 
 
+async def test_generated_content_comes_as_one_array_too_and_below_the_demos_own_base(demo: DemoUpstream) -> None:
+    body = {"contents": [{"parts": [{"text": ASK}]}]}
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as client:
+        for base in (demo.root_url, demo.base_url):
+            answer = await client.post(f"{base}/v1beta/models/gemini-2.5-flash:streamGenerateContent", json=body)
+            texts = [piece["candidates"][0]["content"]["parts"][0]["text"] for piece in answer.json()]
+            assert "".join(texts).endswith(f"You said: {ASK}")
+
+
 async def test_model_lists_of_both_shapes_name_the_same_models(demo: DemoUpstream, pool: Pool) -> None:
     lists = ModelLists(pool)
     ours = await lists.of(Upstream("demo", "demo", demo.base_url, ""))
     google = await lists.of(Upstream("google", "gemini", demo.root_url, ""))
     assert [model.id for model in ours] == [model.id for model in google]
     assert (ours[0].created, ours[0].owned_by) == (1_735_689_600, "demo")
+
+
+async def test_picture_is_one_pixel_and_tells_its_tokens(client: openai.AsyncOpenAI) -> None:
+    made = await client.images.generate(model="gpt-image-1-mini", prompt=ASK, n=2)
+    edited = await client.images.edit(model="gpt-image-1-mini", prompt=ASK, image=("a.png", b"x"))
+    for answer, count_of in ((made, 2), (edited, 1)):
+        assert len(answer.data or ()) == count_of and answer.usage is not None
+        assert (answer.usage.input_tokens, answer.usage.output_tokens) == (3 * count_of, 272 * count_of)
+        assert b64decode((answer.data or [])[0].b64_json or "").startswith(b"\x89PNG")
+    stream = await client.images.generate(model="gpt-image-1-mini", prompt=ASK, stream=True)
+    assert [event.type async for event in stream] == ["image_generation.completed"]
+
+
+async def test_speech_is_silence_of_the_texts_length_and_can_be_transcribed(client: openai.AsyncOpenAI) -> None:
+    spoken = await client.audio.speech.create(model="tts-1", voice="alloy", input="x" * 42)
+    sound = length_of(spoken.content)
+    assert sound.ms == sound.most_ms == 3_000
+    heard = await client.audio.transcriptions.create(model="whisper-1", file=("a.wav", spoken.content))
+    assert heard.usage is not None and heard.usage.type == "duration" and heard.usage.seconds == 3
+    text = await client.audio.transcriptions.create(
+        model="whisper-1", file=("a.wav", spoken.content), response_format="text"
+    )
+    assert text == heard.text
+
+
+async def test_moderation_finds_no_harm(demo: DemoUpstream) -> None:
+    # Not the strict client: its type wants every category there ever was.
+    async with openai.AsyncOpenAI(base_url=demo.base_url, api_key="any") as client:
+        judged = await client.moderations.create(input=[ASK, ASK])
+    assert [one.flagged for one in judged.results] == [False, False]

@@ -1,6 +1,7 @@
 """An upstream's model list: its three shapes, and when it is asked for again."""
 
 import asyncio
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -97,13 +98,56 @@ async def test_failing_upstream_serves_its_old_list_and_is_asked_again_later(
     assert len(await lists.of(upstream)) == 2
 
 
-async def test_failing_upstream_without_an_old_list_fails(pool: Pool, provider: Provider, upstream: Upstream) -> None:
+async def test_failing_upstream_without_an_old_list_is_not_asked_again_at_once(
+    pool: Pool, provider: Provider, upstream: Upstream
+) -> None:
+    clock = Clock()
+    lists = ModelLists(pool, clock)
+    provider.answer(500)
+    for clock.seconds in (0.0, 1.0, 9.0):
+        with pytest.raises(UpstreamFailed):
+            await lists.of(upstream)
+    assert len(provider.requests) == 1
+    provider.answer(body=ONE)
+    clock.seconds = 11.0
+    assert await lists.of(upstream)
+
+
+async def test_upstream_that_was_changed_is_asked_though_it_failed_before(
+    pool: Pool, provider: Provider, upstream: Upstream
+) -> None:
     lists = ModelLists(pool, Clock())
     provider.answer(500)
     with pytest.raises(UpstreamFailed):
         await lists.of(upstream)
     provider.answer(body=ONE)
-    assert await lists.of(upstream)
+    assert await lists.of(replace(upstream, api_key="sk-new"))
+
+
+@pytest.mark.parametrize("first", [ONE, None], ids=["an old list", "a failure"])
+async def test_upstream_that_hangs_is_not_waited_for_where_something_is_known(
+    pool: Pool, provider: Provider, upstream: Upstream, first: bytes | None
+) -> None:
+    clock, go = Clock(), asyncio.Event()
+    lists = ModelLists(pool, clock)
+
+    async def ids() -> list[str]:
+        try:
+            return [model.id for model in await lists.of(upstream)]
+        except UpstreamFailed:
+            return []
+
+    provider.answer(500 if first is None else 200, body=first or b"")
+    known = await ids()
+    provider.raw(go, b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(TWO), TWO))
+    clock.seconds = 301.0
+    assert [await ids(), await ids()] == [known, known]
+    go.set()
+    async with asyncio.timeout(10):
+        while await ids() == known:
+            pass
+    assert await ids() == ["gpt-4o", "o4-mini"]
+    assert len(provider.requests) == 2
 
 
 async def test_anthropic_list_is_asked_with_its_version(pool: Pool, provider: Provider) -> None:

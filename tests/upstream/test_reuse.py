@@ -1,14 +1,18 @@
 """What every way of sending must do with connections that are kept: share them, and never trust a stale one."""
 
 import asyncio
+import gc
 from dataclasses import replace
 
 import pytest
 
 from gateway.core.errors import UpstreamFailed
 from gateway.core.upstreams import Upstream
-from gateway.upstream.lean import LeanSender
+from gateway.upstream.body import MOST_KEPT_BYTES
+from gateway.upstream.connection import Connection
+from gateway.upstream.direct import DirectSender
 from gateway.upstream.pool import Pool
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Cut, Framing, Provider
 from tests.upstream.conftest import Send, read
 
@@ -45,6 +49,38 @@ async def test_connection_of_a_half_read_answer_is_not_used_again(send: Send, pr
     provider.answer(body=b"mine")
     assert await read(await send()) == b"mine"
     assert provider.connections == 2
+
+
+async def test_direct_way_connection_of_a_large_answer_that_nobody_read_leaves_no_call_waiting(
+    provider: Provider, upstream: Upstream
+) -> None:
+    patient = replace(upstream, first_byte_seconds=PATIENCE_SECONDS)
+    async with Pool(sender_for=DirectSender) as pool:
+        provider.answer(body=bytes(MOST_KEPT_BYTES + 1))  # its last byte is what makes the provider wait
+        reply = await pool.send(patient, "POST", "/a", (), b"{}")
+        while not reply._body.is_whole:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        reply.close()
+        provider.answer(body=b"y")
+        assert await read(await pool.send(patient, "POST", "/a", (), b"{}")) == b"y"
+
+
+async def test_direct_way_nothing_is_kept_of_connections_that_closed_while_they_rested(
+    provider: Provider, upstream: Upstream
+) -> None:
+    async with Pool(sender_for=DirectSender) as pool:
+        go = asyncio.Event()
+        for _ in range(10):
+            provider.answer(body=[go])
+        replies = await asyncio.gather(*[pool.send(upstream, "POST", "/a", (), b"{}") for _ in range(10)])
+        go.set()
+        while replies:
+            await read(replies.pop())
+        provider.drop_connections()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while any(isinstance(thing, Connection) for thing in gc.get_objects()):
+                await asyncio.sleep(0)
+                gc.collect()
 
 
 async def test_connection_closed_while_idle_is_replaced(send: Send, provider: Provider) -> None:
@@ -87,6 +123,29 @@ async def test_reused_connection_that_said_something_is_not_tried_again(
     assert len(provider.requests) == 2
 
 
+async def test_second_try_that_finds_no_connection_was_sent_all_the_same(send: Send, provider: Provider) -> None:
+    provider.answer(body=b"x")
+    await read(await send())
+    provider.refuse_connections()
+    provider.raw(Cut.CLOSE)
+    with pytest.raises(UpstreamFailed) as caught:
+        await send()
+    assert (caught.value.code, caught.value.sent) == ("upstream_unreachable", True)  # so nobody else is asked
+
+
+async def test_call_that_the_pool_cuts_is_not_tried_again(send: Send, provider: Provider, pool: Pool) -> None:
+    provider.answer(body=b"x")
+    await read(await send())
+    provider.raw(Cut.HANG)
+    sending = asyncio.create_task(send())
+    for _ in range(2):
+        await provider.request()
+    await pool.close()
+    with pytest.raises(UpstreamFailed):
+        await sending
+    assert len(provider.requests) == 2
+
+
 async def test_new_connection_closed_under_the_request_is_not_tried_again(send: Send, provider: Provider) -> None:
     provider.raw(Cut.CLOSE)
     with pytest.raises(UpstreamFailed):
@@ -110,10 +169,10 @@ async def test_bytes_behind_an_answer_never_reach_the_next_call(send: Send, prov
     assert provider.connections == 2
 
 
-async def test_lean_way_reset_of_a_silent_reused_connection_is_tried_once_more(
+async def test_direct_way_reset_of_a_silent_reused_connection_is_tried_once_more(
     provider: Provider, upstream: Upstream
 ) -> None:
-    async with Pool(sender_for=LeanSender) as pool:
+    async with Pool(sender_for=DirectSender) as pool:
         provider.answer(body=b"x")
         await read(await pool.send(upstream, "POST", "/a", (), b"{}"))
         provider.raw(Cut.RESET)

@@ -1,80 +1,31 @@
 """The way to an upstream: TLS under one's own authority, outbound proxies, and the facts of each kind of provider."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from gateway.core.errors import UpstreamFailed
 from gateway.core.upstreams import Provider as Species
 from gateway.core.upstreams import Upstream
+from gateway.upstream.direct import DirectSender
 from gateway.upstream.pool import Pool
 from gateway.upstream.target import Target
-from tests.provider import Cut, Provider, running_provider
+from tests.outbound import AUTHORITY, Proxy, running_proxy, running_tls_provider
+from tests.provider import Cut, Provider
 from tests.upstream.conftest import read
-
-# Made for these tests, valid for a hundred years; the authority's own key was thrown away.
-CERTIFICATES = Path(__file__).with_name("certificates")
-AUTHORITY = str(CERTIFICATES / "authority.pem")
-
-
-class Proxy:
-    """An outbound proxy: relays absolute-form requests and CONNECT tunnels, and notes the first line of each."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        self.heads: list[bytes] = []
-        self.refuses = False
-        self.url = ""
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        line = head.split(b"\r\n")[0]
-        self.lines.append(line)
-        self.heads.append(head)
-        if self.refuses:
-            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
-            writer.close()
-            return
-        method, target, _ = line.split(b" ")
-        authority = target.removeprefix(b"http://").split(b"/")[0].decode()
-        host, _, port = authority.partition(":")
-        up_reader, up_writer = await asyncio.open_connection(host, int(port))
-        if method == b"CONNECT":
-            writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        else:
-            up_writer.write(head.replace(target, b"/" + target.split(b"/", 3)[3], 1))
-        await asyncio.gather(_pump(reader, up_writer), _pump(up_reader, writer))
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-    except OSError:
-        pass
-    finally:
-        writer.close()
 
 
 @pytest.fixture
 async def proxy() -> AsyncIterator[Proxy]:
-    proxy = Proxy()
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server:
-        yield proxy
+    async with running_proxy() as running:
+        yield running
 
 
 @pytest.fixture
 async def tls_provider() -> AsyncIterator[Provider]:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(CERTIFICATES / "server.pem")
-    async with running_provider(context) as running:
+    async with running_tls_provider() as running:
         yield running
 
 
@@ -106,6 +57,19 @@ async def test_half_read_tls_stream_is_closed_at_once(
     assert await reply.chunk() == b"some"
     reply.close()
     await (await tls_provider.request()).closed()
+
+
+async def test_direct_way_cancelled_in_the_moment_that_tls_stands_closes_at_once(tls_upstream: Upstream) -> None:
+    sender = DirectSender(tls_upstream)
+    sending = asyncio.create_task(sender.send("POST", "/a", (), b"{}"))
+    while not sender._watch.connections:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    async with asyncio.timeout(10):
+        while sender._watch.connections:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
 
 
 async def test_unknown_authority_is_unreachable(pool: Pool, tls_provider: Provider, tls_upstream: Upstream) -> None:
@@ -175,6 +139,8 @@ def test_no_key_sends_no_credential() -> None:
         {"base_url": "https://user:word@example.com"},
         {"base_url": "https://example.com?x=1"},
         {"base_url": "https://example.com#x"},
+        {"base_url": "https://api..example.com"},
+        {"base_url": "https://" + "a" * 64 + ".example.com"},
         {"api_key": "sk-1\r\nx-evil: 1"},
     ],
 )

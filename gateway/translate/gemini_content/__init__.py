@@ -1,0 +1,1 @@
+"""What is said to Gemini and what it says, whoever asks."""
