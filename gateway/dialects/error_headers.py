@@ -1,5 +1,7 @@
 """The headers that an error of ours carries in every dialect: what the official SDKs read to wait or to stop."""
 
+import math
+
 from gateway.core.errors import GatewayError
 
 
@@ -17,5 +19,10 @@ def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
 
 def retry_after_headers(seconds: float) -> list[tuple[bytes, bytes]]:
     """Return the time to wait, in whole seconds and in milliseconds."""
-    milliseconds = max(int(seconds * 1000), 1)
+    milliseconds = whole_milliseconds(seconds)
     return [(b"retry-after", b"%d" % -(-milliseconds // 1000)), (b"retry-after-ms", b"%d" % milliseconds)]
+
+
+def whole_milliseconds(seconds: float) -> int:
+    """Round a time to wait up, at least to 1: who comes back a moment early is refused again."""
+    return max(math.ceil(seconds * 1000), 1)

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.core.call import Call, Head
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound
+from gateway.dialects.error_headers import whole_milliseconds
 
 VERSIONS = ("v1", "v1beta")
 MOST_TOKENS = 2**31
@@ -83,7 +84,7 @@ class Gemini:
             violation = {"field": error.param, "description": error.message}
             details.append({"@type": f"{_DETAIL}BadRequest", "fieldViolations": [violation]})
         if error.retry_after_seconds is not None:
-            seconds = f"{max(error.retry_after_seconds, 0.001):.3f}s"
+            seconds = f"{whole_milliseconds(error.retry_after_seconds) / 1000:.3f}s"
             details.append({"@type": f"{_DETAIL}RetryInfo", "retryDelay": seconds})
         status = _STATUSES.get(error.status, "INVALID_ARGUMENT")
         said = {"code": error.status, "message": error.message, "status": status}
