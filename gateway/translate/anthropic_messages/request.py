@@ -11,7 +11,7 @@ import msgspec
 from gateway.core.call import Call
 from gateway.core.errors import InvalidRequest
 from gateway.core.prices import ModelFacts
-from gateway.dialects.json_body import validation_error
+from gateway.translate.unread import Fields, read_named
 
 Object = dict[str, msgspec.Raw]
 """A JSON object whose values are passed on as they are."""
@@ -20,7 +20,7 @@ _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What OpenAI and Google take; Anthropic takes twice as much."""
 
 
-class Source(msgspec.Struct, gc=False):
+class Source(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Where a picture or a document is, or what is in it."""
 
     type: str
@@ -30,7 +30,7 @@ class Source(msgspec.Struct, gc=False):
     content: "str | list[Block]" = ""
 
 
-class Block(msgspec.Struct, gc=False):
+class Block(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A content block of any kind. `source` is an object, or the origin of a search result."""
 
     type: str
@@ -49,14 +49,14 @@ class Block(msgspec.Struct, gc=False):
     cache_control: Object | None = None
 
 
-class Message(msgspec.Struct, gc=False):
+class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """One turn."""
 
     role: str
     content: str | list[Block]
 
 
-class Tool(msgspec.Struct, gc=False):
+class Tool(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A tool of the client's own, or with another type one that only Anthropic knows."""
 
     name: str = ""
@@ -64,10 +64,9 @@ class Tool(msgspec.Struct, gc=False):
     description: str | None = None
     input_schema: Object | None = None
     strict: bool | None = None
-    cache_control: Object | None = None
 
 
-class ToolChoice(msgspec.Struct, gc=False):
+class ToolChoice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """How to choose a tool."""
 
     type: str
@@ -75,29 +74,28 @@ class ToolChoice(msgspec.Struct, gc=False):
     disable_parallel_tool_use: bool | None = None
 
 
-class Thinking(msgspec.Struct, gc=False):
+class Thinking(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """How to think."""
 
     type: str
     budget_tokens: int | None = None
-    display: str | None = None
 
 
-class Format(msgspec.Struct, gc=False):
+class Format(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The form of the answer."""
 
     type: str
     schema: Object | None = None
 
 
-class OutputConfig(msgspec.Struct, gc=False):
+class OutputConfig(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """How hard to work, and in which form to answer."""
 
     effort: str | None = None
     format: Format | None = None
 
 
-class Metadata(msgspec.Struct, gc=False):
+class Metadata(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Who asks, in the client's own word."""
 
     user_id: str | None = None
@@ -126,6 +124,11 @@ class Request(msgspec.Struct, gc=False):
         return self.thinking is not None and self.thinking.type != "disabled"
 
     @property
+    def budget_tokens(self) -> int | None:
+        """How much to think."""
+        return self.thinking.budget_tokens if self.thinking is not None and self.thinks else None
+
+    @property
     def schema(self) -> Object | None:
         """The JSON Schema that the answer must have."""
         wanted = self.output_config.format if self.output_config is not None else None
@@ -139,22 +142,43 @@ class Request(msgspec.Struct, gc=False):
 
 LOW_BUDGET, MEDIUM_BUDGET = 4_096, 16_384
 """Below the first, thinking is of low effort, below the second of medium."""
+CHOICES = ("auto", "any", "tool", "none")
+SECRETS = frozenset({"redacted_thinking", "server_tool_use", "mcp_tool_use", "container_upload"})
+"""Content that only Claude can read, or that only Anthropic's own tools made."""
+MARKS = frozenset({"fallback", "tool_reference"})
+"""Content that stands for nothing which was said."""
 _requests = msgspec.json.Decoder(Request)
-_fields = msgspec.json.Decoder(Object)
 
 
-def read(call: Call) -> tuple[Request, Object]:
+def read(call: Call) -> tuple[Request, Fields]:
     """Return the request, and all of its fields as they were sent. Raises InvalidRequest that names what is wrong."""
-    try:
-        asked = _requests.decode(call.body)
-    except msgspec.ValidationError as error:
-        raise validation_error(str(error)) from None
+    asked, fields = read_named(call.body, _requests, means_nothing)
+    _check_choice(asked)
+    if asked.schema is None and asked.output_config is not None and asked.output_config.format is not None:
+        param = "output_config.format"
+        raise InvalidRequest(f"`{param}` must be a `json_schema` for this model's provider.", param=param)
     if asked.max_tokens == 0:
         raise InvalidRequest(
             "`max_tokens` must be at least 1: this model's provider writes no prompts to its cache ahead of time.",
             param="max_tokens",
         )
-    return asked, _fields.decode(call.body)
+    return asked, fields
+
+
+def means_nothing(kind: str) -> bool:
+    """Tell whether content of a kind says nothing to any other provider."""
+    return kind in SECRETS or kind in MARKS or (kind.endswith("_tool_result") and kind != "tool_result")
+
+
+def _check_choice(asked: Request) -> None:
+    """Raise InvalidRequest for a choice among tools that cannot be made."""
+    choice = asked.tool_choice
+    if choice is None:
+        return
+    if choice.type not in CHOICES:
+        raise InvalidRequest("`tool_choice.type` must be `auto`, `any`, `tool` or `none`.", param="tool_choice.type")
+    if choice.type in ("any", "tool") and not asked.tools:
+        raise InvalidRequest("`tool_choice` names what must be called, and there are no `tools`.", param="tool_choice")
 
 
 def own_tools(asked: Request, provider: str) -> list[Tool]:

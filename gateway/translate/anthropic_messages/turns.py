@@ -10,14 +10,10 @@ from typing import Literal
 import msgspec
 
 from gateway.core.errors import InvalidRequest
-from gateway.translate.anthropic_messages.request import Block, Message, Request, Source
+from gateway.translate.anthropic_messages.request import MARKS, SECRETS, Block, Message, Request, Source, means_nothing
 
 Role = Literal["user", "assistant", "system"]
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
-_PASSED_OVER = frozenset({"fallback", "tool_reference"})
-"""Marks that stand for nothing which was said."""
-_SECRETS = frozenset({"redacted_thinking", "server_tool_use", "mcp_tool_use", "container_upload"})
-"""What only Claude can read, or only Anthropic's own tools did."""
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -41,7 +37,6 @@ class Medium(msgspec.Struct, frozen=True):
     media_type: str = ""
     data: str = ""
     url: str = ""
-    title: str | None = None
 
 
 class Called(msgspec.Struct, frozen=True):
@@ -63,6 +58,10 @@ class Result(msgspec.Struct, frozen=True):
 
 
 Piece = Text | Thought | Medium | Called | Result
+_SAYS: Mapping[Role, tuple[type, ...]] = {
+    "user": (Text, Medium, Result), "assistant": (Text, Thought, Called), "system": (Text,),
+}  # fmt: skip
+"""What each may say."""
 
 
 class Turn(msgspec.Struct):
@@ -116,7 +115,7 @@ class _Reader:
             pieces = [
                 piece
                 for n, block in enumerate(message.content)
-                for piece in self._block(block, f"{where}.content[{n}]")
+                for piece in _said_by(role, self._block(block, f"{where}.content[{n}]"), f"{where}.content[{n}]")
             ]
         if self._turns and self._turns[-1].role == role:
             self._turns[-1].pieces += pieces
@@ -142,13 +141,10 @@ class _Reader:
             raise InvalidRequest(f"`{where}`: there is no `tool_result` for {missing} before it.", param=where)
 
     def _block(self, block: Block, param: str) -> list[Piece]:
-        if block.type in _SECRETS:
-            self.lost.append(f"messages.{block.type}")
+        if block.type in MARKS:
             return []
-        if block.type in _PASSED_OVER:
-            return []
-        if block.type not in _READERS and block.type.endswith("_tool_result"):
-            self.lost.append("messages.server_tool_use")
+        if means_nothing(block.type):
+            self.lost.append(f"messages.{block.type if block.type in SECRETS else 'server_tool_use'}")
             return []
         if block.type not in _READERS:
             raise InvalidRequest(
@@ -197,10 +193,11 @@ class _Reader:
                 pieces = self._blocks(source.content, f"{param}.source.content")
                 return [Text(about), *pieces] if about else pieces
             case "base64":
-                document = Medium("document", param, source.media_type, source.data, title=block.title)
-                return [Text(about), document] if block.context else [document]
+                document = Medium("document", param, source.media_type, source.data)
+                return [Text(about), document] if about else [document]
             case "url" if _is_web(source.url):
-                return [Medium("document", param, "application/pdf", url=source.url, title=block.title)]
+                document = Medium("document", param, "application/pdf", url=source.url)
+                return [Text(about), document] if about else [document]
         raise _no_source(param, "a text, content, or a PDF in base64 or at an http(s) URL")
 
     def _result(self, block: Block, param: str) -> list[Piece]:
@@ -239,6 +236,15 @@ _READERS: Mapping[str, Callable[[_Reader, Block, str], list[Piece]]] = {
     "tool_result": _Reader._result,
 }
 """What can be carried over, and who reads it."""
+
+
+def _said_by(role: Role, pieces: list[Piece], param: str) -> list[Piece]:
+    """Return what a block says. Raises InvalidRequest for what nobody of the role can say."""
+    if not all(isinstance(piece, _SAYS[role]) for piece in pieces):
+        raise InvalidRequest(
+            f"`{param}.type`: a message of the role `{role}` can't have this content.", param=f"{param}.type"
+        )
+    return pieces
 
 
 def _source(block: Block, param: str) -> Source:

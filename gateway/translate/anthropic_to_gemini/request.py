@@ -1,13 +1,13 @@
 """A request for a message as Gemini's."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
 from gateway.core.call import Call
-from gateway.core.errors import InvalidRequest
 from gateway.core.prices import ModelFacts
-from gateway.translate.anthropic_messages.request import Request, cap_of, effort_of, own_tools, read
+from gateway.translate.anthropic_messages.request import Request, ToolChoice, cap_of, effort_of, own_tools, read
 from gateway.translate.anthropic_messages.turns import (
     Called,
     Conversation,
@@ -39,6 +39,7 @@ from gateway.translate.gemini_content.media import fetched, returned
 from gateway.translate.gemini_content.models import BUDGETS, UNSIGNED, thinking_of, wants_signatures
 from gateway.translate.openai_chat.request import Effort
 
+_MODES: Mapping[str, Literal["AUTO", "ANY", "NONE"]] = {"auto": "AUTO", "any": "ANY", "none": "NONE"}
 _EFFORTS: Mapping[str, Effort] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 
 
@@ -47,15 +48,12 @@ def asked_of_gemini(call: Call, model: str, facts: ModelFacts) -> tuple[Body, tu
     asked, fields = read(call)
     lost = sort_out(fields, FATES)
     said = conversation(asked)
-    functions = [
-        FunctionDeclaration(tool.name, tool.description, tool.input_schema or None)
-        for tool in own_tools(asked, "Google")
-    ]
+    functions = _functions(asked, lost)
     body = Body(
         contents=_contents(said, model),
         system_instruction=_instruction(said),
         tools=[Tool(functions)] if functions else [],
-        tool_config=_tool_config(asked) if functions else None,
+        tool_config=_tool_config(asked.tool_choice, lost) if functions else None,
         generation_config=GenerationConfig(
             max_output_tokens=cap_of(asked, facts, lost),
             temperature=asked.temperature,
@@ -64,10 +62,17 @@ def asked_of_gemini(call: Call, model: str, facts: ModelFacts) -> tuple[Body, tu
             stop_sequences=asked.stop_sequences or [],
             response_mime_type="application/json" if asked.schema is not None else None,
             response_json_schema=asked.schema,
-            thinking_config=_thinking(asked, model, facts),
+            thinking_config=_thinking(asked, model, facts, lost),
         ),
     )
     return body, listable(lost + said.lost)
+
+
+def _functions(asked: Request, lost: list[str]) -> list[FunctionDeclaration]:
+    tools = own_tools(asked, "Google")
+    if any(tool.strict for tool in tools):
+        lost.append("tools.strict")
+    return [FunctionDeclaration(tool.name, tool.description, tool.input_schema or None) for tool in tools]
 
 
 def _instruction(said: Conversation) -> Content | None:
@@ -95,9 +100,9 @@ def _assistants(turn: Turn, lost: list[str], *, signs: bool) -> list[Part]:
     for piece in turn.pieces:
         match piece:
             case Thought():
-                signature = sent_back(piece.signature)
-                if signature is None:
+                if signature is not None or sent_back(piece.signature) is None:
                     lost.append("messages.thinking")
+                signature = sent_back(piece.signature) or signature
             case Text():
                 parts.append(Part(text=piece.text, thought_signature=signature))
                 signature = None
@@ -107,6 +112,8 @@ def _assistants(turn: Turn, lost: list[str], *, signs: bool) -> list[Part]:
                 call = FunctionCall(piece.name, piece.input, piece.id)
                 parts.append(Part(function_call=call, thought_signature=signature))
                 signature = None
+    if signature is not None:
+        lost.append("messages.thinking")
     return parts
 
 
@@ -143,28 +150,29 @@ def _text(turn: Turn) -> str:
     return "".join(piece.text for piece in turn.pieces if isinstance(piece, Text))
 
 
-def _tool_config(asked: Request) -> ToolConfig | None:
-    choice = asked.tool_choice
+def _tool_config(choice: ToolChoice | None, lost: list[str]) -> ToolConfig | None:
     if choice is None:
         return None
+    if choice.disable_parallel_tool_use:
+        lost.append("tool_choice.disable_parallel_tool_use")
     if choice.type == "tool":
         return ToolConfig(FunctionCallingConfig("ANY", [choice.name or ""]))
-    match choice.type:
-        case "auto":
-            return ToolConfig(FunctionCallingConfig("AUTO"))
-        case "any":
-            return ToolConfig(FunctionCallingConfig("ANY"))
-        case "none":
-            return ToolConfig(FunctionCallingConfig("NONE"))
-    raise InvalidRequest("`tool_choice.type` must be `auto`, `any`, `tool` or `none`.", param="tool_choice.type")
+    return ToolConfig(FunctionCallingConfig(_MODES[choice.type]))
 
 
-def _thinking(asked: Request, model: str, facts: ModelFacts) -> ThinkingConfig | None:
+def _thinking(asked: Request, model: str, facts: ModelFacts, lost: list[str]) -> ThinkingConfig | None:
     """Return how to think. Gemini thinks unasked and within the cap, which Anthropic's clients leave for the answer."""
+    effort = _EFFORTS.get(asked.effort or "")
+    if asked.effort is not None and (effort is None or not asked.thinks or not facts.is_reasoning):
+        lost.append("output_config.effort")
     if not asked.thinks:
         return thinking_of("none", model, facts)
-    effort = _EFFORTS.get(asked.effort or "")
-    budget = asked.thinking.budget_tokens if asked.thinking is not None else None
-    if effort is None and budget is not None and facts.is_reasoning and "2.5" in model:
+    if not facts.is_reasoning:
+        lost.append("thinking")
+        return None
+    budget = asked.budget_tokens
+    if budget is not None and (effort is not None or budget > BUDGETS["high"]):
+        lost.append("thinking.budget_tokens")
+    if effort is None and budget is not None and "2.5" in model:
         return ThinkingConfig(include_thoughts=True, thinking_budget=min(budget, BUDGETS["high"]))
     return thinking_of(effort or (effort_of(budget) if budget is not None else "high"), model, facts)

@@ -5,8 +5,25 @@ import msgspec
 from gateway.core.call import Call
 from gateway.core.errors import InvalidRequest
 from gateway.core.prices import ModelFacts
-from gateway.translate.anthropic_messages.request import Object, Request, cap_of, effort_of, own_tools, read
-from gateway.translate.anthropic_messages.turns import Called, Conversation, Medium, Result, Text, Turn, conversation
+from gateway.translate.anthropic_messages.request import (
+    Object,
+    Request,
+    ToolChoice,
+    cap_of,
+    effort_of,
+    own_tools,
+    read,
+)
+from gateway.translate.anthropic_messages.turns import (
+    Called,
+    Conversation,
+    Medium,
+    Result,
+    Text,
+    Thought,
+    Turn,
+    conversation,
+)
 from gateway.translate.anthropic_to_openai.body import (
     AssistantMessage,
     Body,
@@ -45,7 +62,7 @@ def asked_of_openai(call: Call, model: str, facts: ModelFacts) -> tuple[Body, tu
     lost = sort_out(fields, FATES)
     said = conversation(asked)
     tools = [_tool(tool.name, tool.description, tool.input_schema, tool.strict) for tool in own_tools(asked, "OpenAI")]
-    choice, parallel = _choice(asked) if tools else (None, None)
+    choice, parallel = _choice(asked.tool_choice) if tools else (None, None)
     cap = cap_of(asked, facts, lost)
     body = Body(
         model=model,
@@ -62,7 +79,7 @@ def asked_of_openai(call: Call, model: str, facts: ModelFacts) -> tuple[Body, tu
         response_format=_response_format(asked.schema),
         reasoning_effort=_effort(asked, facts, lost),
         user=_user(asked, lost),
-        service_tier="default" if asked.service_tier == "standard_only" else None,
+        service_tier=_service_tier(asked, lost),
     )
     return body, listable(lost + said.lost)
 
@@ -87,7 +104,7 @@ def _assistants(turn: Turn, lost: list[str]) -> list[Message]:
         if isinstance(piece, Called)
     ]
     text = _text(turn)
-    if len(calls) + sum(isinstance(piece, Text) for piece in turn.pieces) < len(turn.pieces):
+    if any(isinstance(piece, Thought) for piece in turn.pieces):
         lost.append("messages.thinking")
     return [AssistantMessage(text or None, calls)] if text or calls else []
 
@@ -123,23 +140,20 @@ def _medium(medium: Medium) -> Part:
             f"`{medium.param}.source`: the gateway fetches no documents, nor does OpenAI; send the PDF in base64.",
             param=f"{medium.param}.source",
         )
-    return FilePart(File(f"data:{medium.media_type};base64,{medium.data}", medium.title or "document.pdf"))
+    return FilePart(File(f"data:{medium.media_type};base64,{medium.data}"))
 
 
 def _tool(name: str, description: str | None, schema: Object | None, strict: bool | None) -> Tool:
     return Tool(Function(name, description, schema or None, True if strict else None))
 
 
-def _choice(asked: Request) -> tuple[str | NamedTool | None, bool | None]:
+def _choice(choice: ToolChoice | None) -> tuple[str | NamedTool | None, bool | None]:
     """Return how to choose, and whether calls may be parallel; None where OpenAI does by itself what was asked."""
-    choice = asked.tool_choice
     if choice is None:
         return None, None
     parallel = False if choice.disable_parallel_tool_use else None
     if choice.type == "tool":
         return NamedTool(Named(choice.name or "")), parallel
-    if choice.type not in _CHOICES:
-        raise InvalidRequest("`tool_choice.type` must be `auto`, `any`, `tool` or `none`.", param="tool_choice.type")
     return _CHOICES[choice.type], parallel
 
 
@@ -163,14 +177,17 @@ def _stops(asked: Request) -> list[str]:
 def _effort(asked: Request, facts: ModelFacts, lost: list[str]) -> str | None:
     """Return how hard to reason: the effort that was asked for, else what the budget of thinking stands for."""
     effort = _EFFORTS.get(asked.effort or "")
-    if effort is None and asked.thinking is not None and asked.thinking.type == "enabled":
-        effort = effort_of(asked.thinking.budget_tokens or 0)
-    if effort is None and asked.thinking is not None and asked.thinking.type == "disabled":
-        effort = "low" if facts.is_reasoning else None
-    if effort is not None and not facts.is_reasoning:
-        lost.append("thinking" if asked.thinks else "output_config.effort")
+    if asked.effort is not None and (effort is None or not facts.is_reasoning):
+        lost.append("output_config.effort")
+    if not facts.is_reasoning:
+        lost += ["thinking"] if asked.thinks else []
         return None
-    return effort
+    if effort is not None:
+        lost += [] if asked.budget_tokens is None else ["thinking.budget_tokens"]
+        return effort
+    if asked.thinking is not None and asked.thinking.type == "disabled":
+        return "low"
+    return None if asked.budget_tokens is None else effort_of(asked.budget_tokens)
 
 
 def _user(asked: Request, lost: list[str]) -> str | None:
@@ -179,6 +196,14 @@ def _user(asked: Request, lost: list[str]) -> str | None:
         lost.append("metadata")
         return None
     return user
+
+
+def _service_tier(asked: Request, lost: list[str]) -> str | None:
+    if asked.service_tier == "standard_only":
+        return "default"
+    if asked.service_tier not in (None, "auto"):
+        lost.append("service_tier")
+    return None
 
 
 def _response_format(schema: Object | None) -> ResponseFormat | None:

@@ -44,9 +44,10 @@ def audio(part: AudioPart, param: str) -> Media:
 def file(part: FilePart, param: str, *, ends_cached: bool) -> Media:
     """Return a file. Raises InvalidRequest for one that lies at OpenAI, and for one that is of no known type."""
     given = part.file
-    if given.file_data is None:
+    if given.file_data is None or given.file_id is not None:
         raise InvalidRequest(
-            f"`{param}.file` must have `file_data`: no other provider can read a file that was uploaded to OpenAI.",
+            f"`{param}.file` must have `file_data` and no `file_id`: no other provider can read what was uploaded "
+            "to OpenAI.",
             param=f"{param}.file",
         )
     if given.file_data.startswith("data:"):

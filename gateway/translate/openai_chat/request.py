@@ -8,12 +8,13 @@ from gateway.core.call import Call
 from gateway.core.errors import InvalidRequest
 from gateway.dialects.json_body import validation_error
 from gateway.translate.openai_chat.messages import Message, Object
+from gateway.translate.unread import Fields, read_named
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 T = TypeVar("T")
 
 
-class Function(msgspec.Struct, gc=False):
+class Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A function that the model may call. `parameters` is a JSON Schema."""
 
     name: str
@@ -22,7 +23,7 @@ class Function(msgspec.Struct, gc=False):
     strict: bool | None = None
 
 
-class Tool(msgspec.Struct, gc=False):
+class Tool(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """One of `tools`."""
 
     function: Function | None = None
@@ -30,26 +31,27 @@ class Tool(msgspec.Struct, gc=False):
     cache_control: Object | None = None
 
 
-class Named(msgspec.Struct, gc=False):
+class Named(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A function by its name."""
 
     name: str
 
 
-class NamedTool(msgspec.Struct, gc=False):
+class NamedTool(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A tool by its function's name."""
 
     function: Named
+    type: str = "function"
 
 
-class AllowedTools(msgspec.Struct, gc=False):
+class AllowedTools(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Some of the tools, as `tool_choice`."""
 
     mode: Literal["auto", "required"]
     tools: list[NamedTool]
 
 
-class ToolChoice(msgspec.Struct, gc=False):
+class ToolChoice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """`tool_choice` where it is more than a word."""
 
     type: Literal["function", "allowed_tools"]
@@ -57,18 +59,25 @@ class ToolChoice(msgspec.Struct, gc=False):
     allowed_tools: AllowedTools | None = None
 
 
-class Schema(msgspec.Struct, gc=False):
-    """`response_format.json_schema`."""
+class Schema(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """`response_format.json_schema`. Its name tells nothing, and other providers keep to every schema strictly."""
 
     name: str | None = None
     schema: Object | None = None
+    strict: bool | None = None
 
 
-class ResponseFormat(msgspec.Struct, gc=False):
+class ResponseFormat(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """`response_format`."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: Schema | None = None
+
+
+class StreamOptions(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """`stream_options`."""
+
+    include_usage: bool | None = None
 
 
 class Request(msgspec.Struct, gc=False):
@@ -81,6 +90,7 @@ class Request(msgspec.Struct, gc=False):
     presence_penalty: Annotated[float, msgspec.Meta(ge=-2, le=2)] | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
+    stream_options: StreamOptions | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     tools: list[Tool] | None = None
@@ -96,12 +106,11 @@ class Request(msgspec.Struct, gc=False):
 
 
 _requests = msgspec.json.Decoder(Request)
-_fields = msgspec.json.Decoder(Object)
 
 
-def read(call: Call) -> tuple[Request, Object]:
+def read(call: Call) -> tuple[Request, Fields]:
     """Return the request and all its fields, known or not. Raises InvalidRequest that names the field."""
-    return checked(_requests, call.body), _fields.decode(call.body)
+    return read_named(call.body, _requests)
 
 
 def checked(decoder: "msgspec.json.Decoder[T]", part: bytes | msgspec.Raw, below: str = "") -> T:
@@ -132,6 +141,8 @@ def functions_of(asked: Request) -> list[tuple[Function, Tool]]:
             )
         if allowed is None or tool.function.name in allowed:
             functions.append((tool.function, tool))
+    if not functions and isinstance(choice, ToolChoice) and mode_of(asked)[0] == "required":
+        raise InvalidRequest("`tool_choice` allows none of the `tools`, and one must be called.", param="tool_choice")
     return functions
 
 

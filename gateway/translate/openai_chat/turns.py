@@ -23,6 +23,7 @@ from gateway.translate.openai_chat.messages import (
     TextPart,
     ThinkingBlock,
     ToolCall,
+    lasts_longer,
 )
 
 OPENING = "(The conversation begins.)"
@@ -60,6 +61,7 @@ class Result(msgspec.Struct, frozen=True):
     id: str
     name: str
     text: str
+    ends_cached: bool = False
 
 
 Piece = Text | Thoughts | Media | Called | Result
@@ -155,17 +157,17 @@ class _Reader:
     def _part(self, part: Part, param: str) -> Piece:
         match part:
             case TextPart():
-                return Text(part.text, _ends_cached(part))
+                return Text(part.text, self._ends_cached(part))
             case RefusalPart():
                 return Text(part.refusal)
             case ImagePart():
                 if part.image_url.detail not in media.PLAIN_DETAILS:
                     self._lost.append("messages.image_url.detail")
-                return media.image(part, param, ends_cached=_ends_cached(part))
+                return media.image(part, param, ends_cached=self._ends_cached(part))
             case AudioPart():
                 return media.audio(part, param)
             case FilePart():
-                return media.file(part, param, ends_cached=_ends_cached(part))
+                return media.file(part, param, ends_cached=self._ends_cached(part))
 
     def _assistant(self, place: int, message: Message, where: str) -> list[Piece]:
         for field in ("audio", "function_call"):
@@ -182,11 +184,14 @@ class _Reader:
         elif message.reasoning_content and not signed:
             self._lost.append("messages.reasoning_content")
         said = self._said(message, where)
-        if message.refusal and not said:
-            said = [Text(message.refusal)]
+        if message.refusal:
+            said.append(Text(message.refusal))
         extra = message.extra_content
-        if said and extra is not None and extra.google is not None and isinstance(said[-1], Text):
-            said[-1] = msgspec.structs.replace(said[-1], signature=extra.google.thought_signature)
+        if extra is not None and extra.google is not None:
+            if said and isinstance(said[-1], Text):
+                said[-1] = msgspec.structs.replace(said[-1], signature=extra.google.thought_signature)
+            else:
+                self._lost.append("messages.extra_content")
         pieces += said
         self._caller = place
         return pieces + [
@@ -220,7 +225,9 @@ class _Reader:
                 "result yet.",
                 param=f"{where}.tool_call_id",
             )
-        result = Result(call.id, call.name, "".join(piece.text for piece in self._text_of(message, where)))
+        said = self._text_of(message, where)
+        is_cached = any(text.ends_cached for text in said)
+        result = Result(call.id, call.name, "".join(text.text for text in said), is_cached)
         if self._turns[-1].is_assistants:
             self._turns.append(Turn(False, [result]))
             return
@@ -233,9 +240,11 @@ class _Reader:
             missing = ", ".join(f"`{id[:64]}`" for id in self._open)
             raise InvalidRequest(f"`{where}`: there is no `tool` message with the result of {missing}.", param=where)
 
-
-def _ends_cached(part: TextPart | ImagePart | FilePart) -> bool:
-    return part.cache_control is not None or part.prompt_cache_breakpoint is not None
+    def _ends_cached(self, part: TextPart | ImagePart | FilePart) -> bool:
+        """Tell whether a prefix to cache ends here. It is kept for 5 minutes: that is what its hold was made for."""
+        if lasts_longer(part.cache_control):
+            self._lost.append("messages.cache_control.ttl")
+        return part.cache_control is not None or part.prompt_cache_breakpoint is not None
 
 
 def _arguments(call: FunctionCall, param: str) -> msgspec.Raw:

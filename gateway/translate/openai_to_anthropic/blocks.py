@@ -55,7 +55,7 @@ def _blocks(piece: Piece) -> list[Block]:
         case Called():
             return [ToolUseBlock(piece.id, piece.name, piece.arguments)]
         case Result():
-            return [ToolResultBlock(piece.id, piece.text)]
+            return [ToolResultBlock(piece.id, piece.text, _cached(piece.ends_cached))]
         case Thoughts():
             return [
                 ThinkingParam(block.thinking, block.signature or "")

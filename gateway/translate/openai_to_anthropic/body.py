@@ -80,6 +80,7 @@ class ToolResultBlock(msgspec.Struct, frozen=True, tag="tool_result", omit_defau
 
     tool_use_id: str
     content: str = ""
+    cache_control: CacheControl | None = None
 
 
 Block = TextBlock | ImageBlock | DocumentBlock | ThinkingParam | RedactedThinkingParam | ToolUseBlock | ToolResultBlock

@@ -6,9 +6,9 @@ from gateway.core.call import Call
 from gateway.core.errors import InvalidRequest
 from gateway.core.prices import ModelFacts
 from gateway.translate.fates import listable, sort_out
-from gateway.translate.openai_chat.messages import Object
+from gateway.translate.openai_chat.messages import Object, lasts_longer
 from gateway.translate.openai_chat.request import Request, checked, functions_of, mode_of, read, schema_of, stops_of
-from gateway.translate.openai_chat.turns import Called, Conversation, Result, Thoughts, conversation
+from gateway.translate.openai_chat.turns import Called, Conversation, Result, Text, Thoughts, conversation
 from gateway.translate.openai_to_anthropic.blocks import messages_of, text_block
 from gateway.translate.openai_to_anthropic.body import (
     CACHED,
@@ -50,6 +50,8 @@ def asked_of_claude(call: Call, model: str, facts: ModelFacts) -> tuple[Body, tu
     asked, fields = read(call)
     lost = sort_out(fields, FATES)
     said = conversation(asked.messages)
+    if any(isinstance(piece, Text | Called) and piece.signature for turn in said.turns for piece in turn.pieces):
+        lost.append("messages.extra_content")
     max_tokens = call.output_cap or facts.max_output_tokens
     tools, choice = _tools(asked, lost), _choice(asked)
     if not tools:
@@ -69,7 +71,7 @@ def asked_of_claude(call: Call, model: str, facts: ModelFacts) -> tuple[Body, tu
         tool_choice=choice if tools else None,
         thinking=thinking,
         output_config=_output_config(asked, effort, lost),
-        metadata=_metadata(asked),
+        metadata=_metadata(asked, lost),
         service_tier=_service_tier(asked, lost),
     )
     return body, listable(lost + said.lost)
@@ -89,6 +91,8 @@ def _tools(asked: Request, lost: list[str]) -> list[ToolParam]:
         if function.strict:
             schema, strict = _strict(schema, f"tools[{place}].function.parameters", lost)
         cached = CACHED if tool.cache_control is not None else None
+        if lasts_longer(tool.cache_control):
+            lost.append("tools.cache_control.ttl")
         tools.append(ToolParam(function.name, schema, function.description, strict, cached))
     return tools
 
@@ -144,6 +148,8 @@ def _thinking(
     effort = asked.reasoning_effort
     if asked.thinking is not None:
         checked(_thoughtful, msgspec.json.encode(asked.thinking), "thinking")
+        if effort is not None:
+            lost.append("reasoning_effort")
         return asked.thinking, None
     if effort is None:
         return None, None
@@ -173,6 +179,8 @@ def _samplers(asked: Request, model: str, thinking: Thinking, lost: list[str]) -
     temperature = None if asked.temperature is None or asked.temperature == 1 else min(asked.temperature, 1.0)
     top_p = None if asked.top_p == 1 else asked.top_p
     traits = traits_of(model)
+    if asked.temperature is not None and asked.temperature > 1:
+        lost.append("temperature")
     if not traits.samples or not (thinking is None or isinstance(thinking, Disabled)):
         lost += [name for name, value in (("temperature", temperature), ("top_p", top_p)) if value is not None]
         return None, None
@@ -198,8 +206,10 @@ def _output_config(asked: Request, effort: str | None, lost: list[str]) -> Outpu
     return OutputConfig(effort, Format(fitting))
 
 
-def _metadata(asked: Request) -> Metadata | None:
+def _metadata(asked: Request, lost: list[str]) -> Metadata | None:
     user = asked.safety_identifier or asked.user
+    if asked.user and asked.user != user:
+        lost.append("user")
     return Metadata(user) if user else None
 
 

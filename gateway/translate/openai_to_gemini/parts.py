@@ -49,10 +49,14 @@ def _part(piece: Text | Called | Result | Media, lost: list[str]) -> Part:
             call = FunctionCall(piece.name, piece.arguments, piece.id)
             return Part(function_call=call, thought_signature=piece.signature)
         case Result():
+            if piece.ends_cached:
+                lost.append("messages.cache_control")
             return Part(function_response=FunctionResponse(piece.name, returned(piece.text), piece.id))
         case Media():
             if piece.ends_cached:
                 lost.append("messages.cache_control")
+            if piece.name is not None:
+                lost.append("messages.file.filename")
             return _medium(piece)
 
 

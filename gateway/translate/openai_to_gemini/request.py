@@ -15,7 +15,6 @@ from gateway.translate.gemini_content.body import (
     ToolConfig,
 )
 from gateway.translate.gemini_content.models import thinking_of
-from gateway.translate.openai_chat.messages import Object
 from gateway.translate.openai_chat.request import (
     Request,
     checked,
@@ -60,7 +59,7 @@ def asked_of_gemini(call: Call, model: str, facts: ModelFacts) -> tuple[Body, tu
     asked, fields = read(call)
     lost = sort_out(fields, FATES)
     said = conversation(asked.messages)
-    tools = _tools(asked)
+    tools = _tools(asked, lost)
     body = Body(
         contents=contents_of(said, model, lost),
         system_instruction=instruction_of(said, lost),
@@ -71,17 +70,16 @@ def asked_of_gemini(call: Call, model: str, facts: ModelFacts) -> tuple[Body, tu
     return body, listable(lost + said.lost)
 
 
-def _tools(asked: Request) -> list[Tool]:
-    functions = [
-        FunctionDeclaration(function.name, function.description, _parameters(function.parameters))
-        for function, _ in functions_of(asked)
-    ]
-    return [Tool(functions)] if functions else []
-
-
-def _parameters(parameters: Object | None) -> Object | None:
-    """Return the schema; a function without parameters has none."""
-    return parameters or None
+def _tools(asked: Request, lost: list[str]) -> list[Tool]:
+    """Return the functions; one without parameters has no schema."""
+    declared = []
+    for function, tool in functions_of(asked):
+        if function.strict:
+            lost.append("tools.strict")
+        if tool.cache_control is not None:
+            lost.append("tools.cache_control")
+        declared.append(FunctionDeclaration(function.name, function.description, function.parameters or None))
+    return [Tool(declared)] if declared else []
 
 
 def _tool_config(asked: Request) -> ToolConfig | None:
@@ -104,6 +102,8 @@ def _thinking(asked: Request, model: str, facts: ModelFacts, lost: list[str]) ->
         extra = checked(_extras, msgspec.json.encode(asked.extra_body), "extra_body")
         if extra.google is not None and extra.google.thinking_config is not None:
             wanted = extra.google.thinking_config
+            if asked.reasoning_effort is not None:
+                lost.append("reasoning_effort")
             return ThinkingConfig(wanted.include_thoughts, wanted.thinking_budget, wanted.thinking_level)
     if asked.reasoning_effort is None:
         return None

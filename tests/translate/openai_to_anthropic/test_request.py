@@ -286,7 +286,7 @@ def test_thinking_in_anthropics_own_words_goes_before_the_effort() -> None:
 @pytest.mark.parametrize(
     ("model", "fields", "sent", "dropped"),
     [
-        (BY_BUDGET, {"temperature": 1.7}, {"temperature": 1.0}, ()),
+        (BY_BUDGET, {"temperature": 1.7}, {"temperature": 1.0}, ("temperature",)),
         (BY_BUDGET, {"temperature": 0, "top_p": 0.5}, {"temperature": 0.0}, ("top_p",)),
         (BY_BUDGET, {"temperature": 1, "top_p": 0.5}, {"top_p": 0.5}, ()),
         (BY_BUDGET, {"temperature": 0.5, "top_p": 1}, {"temperature": 0.5}, ()),
