@@ -285,6 +285,19 @@ async def test_what_cannot_be_carried_is_refused_by_name_and_costs_nothing(gatew
     assert gateway.provider.requests == [] and await gateway.usage() == []
 
 
+async def test_container_is_refused_and_one_with_an_id_is_not_found(gateway: RunningGateway) -> None:
+    key = await gateway.key()
+    cases: list[tuple[Any, int]] = [
+        ({"skills": []}, 400), ("container_foreign", 404), ({"id": "container_foreign"}, 404), (None, 200),
+    ]  # fmt: skip
+    gateway.provider.answer(200, JSON, completion())
+    for container, status in cases:
+        answer = await gateway.post(key, "/v1/messages", messages_body(model=MODEL, container=container))
+        assert answer.status_code == status, container
+        assert status != 400 or "`container`" in answer.json()["error"]["message"]
+    assert len(gateway.provider.requests) == 1
+
+
 async def test_tokens_are_counted_here_and_marked_as_an_estimate(gateway: RunningGateway) -> None:
     key = await gateway.key(limits=[(Metric.REQUESTS, Interval.DAY, 1)])
     counted = await gateway.post(key, "/v1/messages/count_tokens", {"model": MODEL, "messages": HI})
