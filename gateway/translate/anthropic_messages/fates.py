@@ -3,7 +3,7 @@
 from gateway.translate.fates import Fates, dropped, refused
 
 ELSEWHERE: Fates = {
-    "container": refused("there is no container to run code in; one with an id is 404, as it is not with this provider"),
+    "container": refused("there is no container to run code in; one with an id is 404"),
     "mcp_servers": refused("the provider asks no MCP servers; let your client ask them", []),
     "inference_geo": refused("where the model runs cannot be chosen", "global"),
     "compaction": refused("the provider sums no conversations up"),
