@@ -197,8 +197,7 @@ class Gateway:
     def _ledger(self, transactions: Transactions, metrics: Metrics) -> Ledger:
         sole = isinstance(transactions, SqliteLedger)
         spool = self._settings.data_folder / "spool"
-        patience = self._settings.database_wait_seconds / 2
-        return Ledger(transactions, spool, metrics, self._clock.monotonic, sole_owner=sole, patience_seconds=patience)
+        return Ledger(transactions, spool, metrics, self._clock.monotonic, sole_owner=sole)
 
     def _furnish(
         self,
@@ -220,7 +219,7 @@ class Gateway:
             database=database,
             principals=principals,
             catalog=lambda: self._catalog,
-            desk=Desk(ledger, principals, counter, expected),
+            desk=Desk(ledger, principals, counter, expected, clock.monotonic),
             till=till,
             pool=pool,
             follower=Follower(till),
@@ -230,6 +229,7 @@ class Gateway:
                 settings.max_form_bytes,
                 settings.on_disconnect == "drain",
                 settings.disconnect_drain_seconds,
+                settings.database_wait_seconds,
             ),
             running=set(),
         )

@@ -175,7 +175,7 @@ VARIABLES = (
     Variable("GATEWAY_MAX_WAITING", "max_waiting", _whole(1, 100_000), "2000",
              "calls of a process that wait to be admitted; more are refused with 503"),
     Variable("GATEWAY_DATABASE_WAIT_SECONDS", "database_wait_seconds", _seconds, "4.5",
-             "how long a call waits for a slow database, half of it for its key, before it is refused with 503"),
+             "how long a call waits for a slow database, all in all, before it is refused with 503"),
     Variable("GATEWAY_ON_DISCONNECT", "on_disconnect", _choice("cancel", "drain"), "cancel",
              "when a client leaves: close the provider's connection, or read on for the exact figure"),
     Variable("GATEWAY_DISCONNECT_DRAIN_SECONDS", "disconnect_drain_seconds", _seconds, "60",

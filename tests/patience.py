@@ -7,8 +7,11 @@ processor.
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 PATIENCE_SECONDS = 60
 """Far beyond what anything takes: it ends a test that hangs, and judges nothing."""
@@ -21,6 +24,29 @@ async def early_in_a_minute() -> None:
     left = 60 - time.time() % 60
     if left < EARLY_SECONDS:
         await asyncio.sleep(left)
+
+
+QUARTER_SECONDS = 0.25
+
+
+async def in_quarters(work: Awaitable[T]) -> tuple[T, int]:
+    """Return what came of the work, and for how many quarters of a second it was waited for, rounded down.
+
+    The running loop counts them: while the machine holds up the process nothing is counted.
+    """
+    quarters = 0
+
+    async def count() -> None:
+        nonlocal quarters
+        while True:
+            await asyncio.sleep(QUARTER_SECONDS)
+            quarters += 1
+
+    counting = asyncio.create_task(count())
+    try:
+        return await work, quarters
+    finally:
+        counting.cancel()
 
 
 class Stalls:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +12,7 @@ from gateway.core.limits import Limit
 from gateway.ledger.entries import Grant, Refused, Reservation, Settlement, Stale
 from gateway.ledger.lease import NO_LEASE_SECONDS, AskProgress, Lease, LeaseDatabase
 from gateway.ledger.spool import Adopted, Spool
-from gateway.ledger.writer import PATIENCE_SECONDS, LedgerDatabase, Observer, Writer
+from gateway.ledger.writer import LedgerDatabase, Observer, Writer
 
 CLOSE_SECONDS = 10.0
 MOST_REMEMBERED = 10_000
@@ -30,10 +31,7 @@ class Transactions(LedgerDatabase, LeaseDatabase, Protocol):
 
 
 class Ledger:
-    """One process's ledger. `sole_owner` says that no other process can be alive on this database (SQLite).
-
-    No reservation waits longer than `patience_seconds` for a database that takes its time.
-    """
+    """One process's ledger. `sole_owner` says that no other process can be alive on this database (SQLite)."""
 
     def __init__(
         self,
@@ -43,14 +41,11 @@ class Ledger:
         monotonic: Callable[[], float],
         *,
         sole_owner: bool,
-        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._database = database
         self._sole_owner = sole_owner
         self._spool = Spool(spool_folder, database.owner)
-        self._writer = Writer(
-            database, self._spool, observer, monotonic, self._remember, patience_seconds=patience_seconds
-        )
+        self._writer = Writer(database, self._spool, observer, monotonic, self._remember)
         self._lease = Lease(database, self._writer, monotonic)
         self._tasks: list[asyncio.Task[None]] = []
         self._remaining: dict[str, int] = {}
@@ -104,12 +99,15 @@ class Ledger:
         """True when nothing waits for the database."""
         return self._writer.is_idle
 
-    def reserve(self, reservation: Reservation) -> Coroutine[None, None, Grant | Refused | Stale]:
+    def reserve(
+        self, reservation: Reservation, until: float = math.inf
+    ) -> Coroutine[None, None, Grant | Refused | Stale]:
         """Admit the call under all its limits or under none. A Grant is durable.
 
-        Raises ServiceUnavailable when the database is away. Cancelling it leaves nothing held.
+        Raises ServiceUnavailable when the database is away, or slow for so long that it could not answer by `until`, a
+        moment of the monotonic clock. Cancelling it leaves nothing held.
         """
-        return self._writer.reserve(reservation)
+        return self._writer.reserve(reservation, until)
 
     def settle(self, settlement: Settlement) -> asyncio.Future[None]:
         """Charge the call. The wait ends when that is durable, in the database or (after 250 ms) in the spool."""

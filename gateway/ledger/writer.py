@@ -8,9 +8,10 @@ reservations fail at once and settlements stay in the queue; after 250 ms the sp
 
 import asyncio
 import logging
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import msgspec
@@ -23,8 +24,6 @@ from gateway.ledger.standin import SPOOL_AFTER_SECONDS, SpoolObserver, StandIn, 
 
 MOST_IN_A_BATCH = 500
 RETRY_SECONDS = 0.5
-PATIENCE_SECONDS = 2.25
-"""How long a reservation may wait while the database takes its time. Who asks may have waited for its key before."""
 CALM = 2
 """A batch of no more than this says that hardly anybody else comes: then nobody waits for company."""
 GATHER_SECONDS = 0.002
@@ -61,8 +60,8 @@ class WaitingReservation(msgspec.Struct, eq=False):
 
     item: Reservation
     answer: asyncio.Future[Answer]
-    since: float
-    """By the writer's clock."""
+    until: float
+    """By the writer's clock: how long it may wait while the database takes its time."""
 
     def fail(self, error: GatewayError) -> None:
         """Tell the waiter, if it still waits."""
@@ -80,10 +79,7 @@ class Writer:
         observer: Observer,
         monotonic: Callable[[], float],
         on_grant: Callable[[Grant], None] = lambda grant: None,
-        *,
-        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        self._patience = patience_seconds
         self._database = database
         self._observer = observer
         self._monotonic = monotonic
@@ -102,13 +98,16 @@ class Writer:
         self._is_away = False
         self._alarm: asyncio.TimerHandle
 
-    async def reserve(self, reservation: Reservation) -> Answer:
-        """Wait for the decision; a Grant is durable. Raises ServiceUnavailable. Leaving voids what was granted."""
+    async def reserve(self, reservation: Reservation, until: float = math.inf) -> Answer:
+        """Wait for the decision; a Grant is durable. Leaving voids what was granted.
+
+        Raises ServiceUnavailable, at the latest at that moment of the writer's clock while the database is slow.
+        """
         self._require_running()
         if self._stand_in.is_full:
             raise ServiceUnavailable("The gateway cannot record more calls at the moment; try again shortly.")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._reservations.append(WaitingReservation(reservation, answer, self._monotonic()))
+        self._reservations.append(WaitingReservation(reservation, answer, until))
         self._wake.set()
         try:
             return await answer
@@ -176,7 +175,7 @@ class Writer:
             raise ServiceUnavailable("The gateway is stopping; try again shortly.")
 
     async def _pause(self) -> None:
-        with suppress(TimeoutError):
+        with self._looking(), suppress(TimeoutError):
             async with asyncio.timeout(RETRY_SECONDS):
                 await self._closing.wait()
 
@@ -186,28 +185,35 @@ class Writer:
         self._asking = self._take_reservations()
         self._settling = [self._settlements.popleft() for _ in range(min(len(self._settlements), MOST_IN_A_BATCH))]
         voids = tuple(self._voids)
-        self._alarm = asyncio.get_running_loop().call_later(SPOOL_AFTER_SECONDS, self._on_late)
         try:
-            await self._commit(self._asking, self._settling, voids)
+            with self._looking():
+                await self._commit(self._asking, self._settling, voids)
         except ServiceUnavailable as error:
             self._put_off(error)
             return False
-        finally:
-            self._alarm.cancel()
         self._is_away = False
         self._asking, self._settling = [], []
         self._stand_in.step_back()
         return True
 
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Look every 250 ms after those who wait meanwhile."""
+        self._alarm = asyncio.get_running_loop().call_later(SPOOL_AFTER_SECONDS, self._on_late)
+        try:
+            yield
+        finally:
+            self._alarm.cancel()
+
     def _on_late(self) -> None:
-        """The database takes its time: settlements are spooled, and who has waited too long for a decision is refused.
+        """The database takes its time: settlements are spooled, and who can't wait for the next look is refused.
 
         What is decided after that is voided.
         """
         self._stand_in.step_in()
-        latest = self._monotonic() - self._patience
+        next_look = self._monotonic() + SPOOL_AFTER_SECONDS
         for waiting in (*self._asking, *self._reservations):
-            if waiting.since <= latest:
+            if waiting.until <= next_look:
                 waiting.fail(ServiceUnavailable("The gateway's database is slow; try again shortly."))
         self._alarm = asyncio.get_running_loop().call_later(SPOOL_AFTER_SECONDS, self._on_late)
 

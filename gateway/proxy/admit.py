@@ -4,6 +4,7 @@ The prompt is counted only where a limit needs it: while its bytes (an upper bou
 under every such limit, they stand for it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -50,12 +51,20 @@ class Desk:
     principals: Principals
     counter: TokenCounter
     expected: ExpectedOutput
+    monotonic: Callable[[], float]
 
 
 async def admit(
-    desk: Desk, request_id: str, key_text: str, principal: Principal, call: Call, route: Route, now: float
+    desk: Desk,
+    request_id: str,
+    key_text: str,
+    principal: Principal,
+    call: Call,
+    route: Route,
+    now: float,
+    until: float,
 ) -> Admitted:
-    """Reserve under every limit that binds the call.
+    """Reserve under every limit that binds the call. A slow database is waited for until a monotonic moment.
 
     Raises TooManyRequests for the limit that refuses, Forbidden (model_not_priced, route_not_priced), InvalidKey when
     the key was revoked meanwhile, ServiceUnavailable. Nothing stays held then, nor when it is cancelled.
@@ -67,17 +76,20 @@ async def admit(
         _check_priced(call, limits, route)
         demand = _without_counting(desk, call, route, limits, now) if trust_bytes and prompt is None else None
         if demand is None:
-            prompt = prompt or await _counted(desk, call, route)
+            if prompt is None:
+                waited_since = desk.monotonic()
+                prompt = await _counted(desk, call, route)
+                until += desk.monotonic() - waited_since  # a long prompt is no slow database
             window = route.facts.context_window
             most = most_input(call, window, prompt.held, exact=prompt.exact, unseen=prompt.unseen)
             demand = _demand(desk, call, route, most, now)
         asked = _reservation(request_id, principal, call, route, limits, demand, prompt, now)
-        answer = await desk.ledger.reserve(asked)
+        answer = await desk.ledger.reserve(asked, until)
         match answer:
             case Grant():
                 return Admitted(answer, principal, prompt)
             case Stale():
-                principal = await desk.principals.reload(key_text, answer.revision, now)
+                principal = await desk.principals.reload(key_text, answer.revision, now, until)
                 if call.model:
                     names = call.model, route.model, call.other_models
                     check_allowed(principal.models, principal.project_models, *names)

@@ -60,12 +60,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How calls are served. `drains` reads on for the exact figure when the client has left."""
+    """How calls are served. `drains` reads on for the exact figure when the client has left.
+
+    `database_seconds` are all that a call may wait for the database before it is sent.
+    """
 
     max_body_bytes: int
     max_form_bytes: int
     drains: bool
     drain_seconds: float
+    database_seconds: float
 
 
 ESTIMATED = [(b"x-gateway-estimated", b"input_tokens")]
@@ -113,7 +117,9 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises nothing but cancellation that is not ours."""
         state = scope["state"]
-        exchange = Exchange(state["request_id"], state["client_request_id"], self._house.clock.monotonic())
+        began = self._house.clock.monotonic()
+        until = began + self._house.terms.database_seconds
+        exchange = Exchange(state["request_id"], state["client_request_id"], began, until)
         relay = Relay(self._format, exchange, self._house.till, send)
         error: GatewayError | None = None
         try:
@@ -150,13 +156,15 @@ class Endpoint:
         headers = outgoing_headers(scope["headers"])
         house.turnstile.at_desk += 1
         try:
-            key_text, exchange.principal = await authenticate(scope, house.principals, now)
+            key_text, exchange.principal = await authenticate(scope, house.principals, now, exchange.until)
         finally:
             house.turnstile.at_desk -= 1
+        known_at = house.clock.monotonic()
         call = exchange.call = await accept(scope, receive, self._format, self._max_body_bytes, house.budget)
-        pinned = await own(call, exchange.principal, house.database) if call.references else None
+        exchange.until += house.clock.monotonic() - known_at
+        pinned = await own(call, exchange.principal, house.database, exchange.until) if call.references else None
         if call.batch_endpoint and pinned is not None:
-            call = exchange.call = await self._surveyed(call, exchange.principal, pinned)
+            call = exchange.call = await self._surveyed(exchange, call, exchange.principal, pinned)
         found = exchange.route = route(call, house.catalog(), self._format.dialect.name, self._spoken, pinned)
         if call.model:
             await self._check_allowed(exchange, key_text, call, found, now)
@@ -177,11 +185,13 @@ class Endpoint:
             house.running.discard(watch)
             await self._settle_shielded(exchange)
 
-    async def _surveyed(self, call: Call, principal: Principal, pinned: str) -> Call:
+    async def _surveyed(self, exchange: Exchange, call: Call, principal: Principal, pinned: str) -> Call:
         """Return a batch with what its lines ask for and name, which must be the caller's own as well."""
-        catalog = self._house.catalog()
-        surveyed = await survey(call, keeper(catalog, pinned), catalog, self._house.pool, self._house.desk.counter)
-        await own(surveyed, principal, self._house.database)
+        house, catalog = self._house, self._house.catalog()
+        owned_at = house.clock.monotonic()
+        surveyed = await survey(call, keeper(catalog, pinned), catalog, house.pool, house.desk.counter)
+        exchange.until += house.clock.monotonic() - owned_at
+        await own(surveyed, principal, house.database, exchange.until)
         return surveyed
 
     def _translated(self, exchange: Exchange, call: Call, found: Route, now: float) -> Spoken:
@@ -200,7 +210,7 @@ class Endpoint:
         try:
             check_allowed(principal.models, principal.project_models, call.model, found.model, call.other_models)
         except GatewayError:
-            principal = exchange.principal = await self._house.principals.confirm(key_text, now)
+            principal = exchange.principal = await self._house.principals.confirm(key_text, now, exchange.until)
             check_allowed(principal.models, principal.project_models, call.model, found.model, call.other_models)
 
     async def _admitted(
@@ -212,14 +222,17 @@ class Endpoint:
         asked_at = house.clock.monotonic()
         house.turnstile.at_desk += 1
         try:
-            admitted = await admit(house.desk, exchange.request_id, key_text, exchange.principal, call, found, now)
+            admitted = await admit(
+                house.desk, exchange.request_id, key_text, exchange.principal, call, found, now, exchange.until
+            )
         finally:
             house.turnstile.at_desk -= 1
         house.till.metrics.reserved(house.clock.monotonic() - asked_at)
         exchange.grant, exchange.principal, exchange.prompt = admitted.grant, admitted.principal, admitted.prompt
         house.till.ledger.watch(exchange.request_id, relay.progress)
         if call.listing is not None:
-            page = await gather(call.listing, exchange.principal.api_key_id, house.database, house.follower.look, now)
+            owner, look = exchange.principal.api_key_id, house.follower.look
+            page = await gather(call.listing, owner, house.database, look, now, exchange.until)
             exchange.sent = True
             await relay.give(page)
             return

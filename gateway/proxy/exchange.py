@@ -16,16 +16,18 @@ from gateway.tokens.prompts import PromptCount
 class Exchange(msgspec.Struct, eq=False):
     """Fields are None until their phase has run. Moments are on the monotonic clock, in seconds.
 
-    `sent` becomes true just before the provider may have seen the call; `status` is the provider's, 0 before it
-    answered. `failed` is what a whole answer of 200 says of itself. `prompt` is our count of the input, None while
-    nobody needed it. `spoken` is the call in the words of a provider of another dialect, None where it needs no
-    translation. `is_over` is what the answer says of the job that it names, `is_deferred` becomes true when that job is
-    noted. `spoken_ms` is how long the sound of a whole answer plays, 0 where that cannot be read.
+    `until` is how long a slow database may keep the call from the provider, all waits together; it moves on while
+    something else is waited for. `sent` becomes true just before the provider may have seen the call; `status` is the
+    provider's, 0 before it answered. `failed` is what a whole answer of 200 says of itself. `prompt` is our count of
+    the input, None while nobody needed it. `spoken` is the call in the words of a provider of another dialect, None
+    where it needs no translation. `is_over` is what the answer says of the job that it names, `is_deferred` becomes
+    true when that job is noted. `spoken_ms` is how long the sound of a whole answer plays, 0 where that cannot be read.
     """
 
     request_id: str
     client_request_id: str | None
     began: float
+    until: float
     principal: Principal | None = None
     call: Call | None = None
     route: Route | None = None

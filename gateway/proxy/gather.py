@@ -43,12 +43,14 @@ class Listed(msgspec.Struct):
 _cards = msgspec.json.Decoder(Card)
 
 
-async def gather(listing: Listing, api_key_id: str, database: Database, look: Look, now: float) -> bytes:
+async def gather(listing: Listing, api_key_id: str, database: Database, look: Look, now: float, until: float) -> bytes:
     """Return the page as JSON. `now` is in Unix seconds.
+
+    A database that is slow is waited for until a moment of the monotonic clock, for our record of the page.
 
     Raises InvalidRequest for a cursor that is none of the caller's, UpstreamFailed, ServiceUnavailable.
     """
-    page = await _page(listing, api_key_id, database, now)
+    page = await _page(listing, api_key_id, database, now, until)
     bodies = await _looked_at(page.items, look)
     there = [(one, body) for one, body in zip(page.items, bodies, strict=True) if body is not None]
     there = [(one, body) for one, body in there if _card_fits(body, listing.purpose, now)]
@@ -69,13 +71,15 @@ def _forget(connection: Connection, gone: Sequence[ProviderObject]) -> None:
         provider_objects.forget(connection, one.upstream, one.external_id)
 
 
-async def _page(listing: Listing, api_key_id: str, database: Database, now: float) -> Page[ProviderObject]:
+async def _page(
+    listing: Listing, api_key_id: str, database: Database, now: float, until: float
+) -> Page[ProviderObject]:
     """Return the page of our record; one that ends before a cursor is read backwards from it."""
     backwards = listing.before is not None and listing.after is None
     cursor = Cursor(listing.before if backwards else listing.after, listing.limit, listing.descending is not backwards)
     found: list[ProviderObject] = []
     while True:
-        part = await _part(database, api_key_id, listing.kind, cursor)
+        part = await _part(database, api_key_id, listing.kind, cursor, until)
         fitting = [one for one in part.items if _fits(one, listing.purpose, now)]
         found += fitting
         if len(found) > listing.limit or not part.has_more:
@@ -85,8 +89,8 @@ async def _page(listing: Listing, api_key_id: str, database: Database, now: floa
     return Page(tuple(reversed(shown) if backwards else shown), has_more)
 
 
-async def _part(database: Database, api_key_id: str, kind: str, cursor: Cursor) -> Page[ProviderObject]:
-    return await database.read(lambda connection: provider_objects.page(connection, api_key_id, kind, cursor))
+async def _part(database: Database, api_key_id: str, kind: str, cursor: Cursor, until: float) -> Page[ProviderObject]:
+    return await database.read_by(until, lambda connection: provider_objects.page(connection, api_key_id, kind, cursor))
 
 
 def _fits(one: ProviderObject, purpose: str | None, now: float) -> bool:

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection as Connection  # for the annotations of those who pass it on
 from sqlalchemy import ExceptionContext, NullPool, create_engine, event, make_url
@@ -60,6 +60,7 @@ class Database:
         self._url = url
         self._statement_seconds = statement_seconds
         self._aside: tuple[Aside, Database] | None = None
+        self._readings: set[asyncio.Task[Any]] = set()
         self._sqlite = SqliteWriter(run_on_writer or own_writer(sqlite_path(url))) if is_sqlite(url) else None
         if self._sqlite is None:
             settings = {
@@ -82,6 +83,24 @@ class Database:
         """Run work that changes nothing. Raises ServiceUnavailable when the database is away."""
         async with self._connected() as connection:
             return await greenlet_spawn(work, connection)
+
+    async def read_by(self, until: float, work: Callable[[Connection], T]) -> T:
+        """Read for somebody who waits until that moment of the loop's clock and no longer; the read itself goes on.
+
+        To cancel it would take as long as the database takes to answer. Raises as `read` does.
+        """
+        reading = asyncio.get_running_loop().create_task(self.read(work))
+        self._readings.add(reading)
+        reading.add_done_callback(self._retrieve)
+        with unavailable_when_away():
+            async with asyncio.timeout_at(until):
+                return await asyncio.shield(reading)
+
+    def _retrieve(self, reading: "asyncio.Task[Any]") -> None:
+        """Take the exception of a read whose waiter has left, so that asyncio does not report it as lost."""
+        self._readings.discard(reading)
+        if not reading.cancelled():
+            reading.exception()
 
     async def aside(self, work: Callable[["Database"], Awaitable[T]]) -> T:
         """Run work that reads much, and takes long over it, in a thread with a loop and connections of its own.
@@ -134,7 +153,11 @@ class Database:
                 await greenlet_spawn(connection.close)
 
     async def close(self) -> None:
-        """Let all connections go."""
+        """Let all connections go, also those of reads that nobody waits for any more."""
+        for reading in self._readings:
+            reading.cancel()
+        if self._readings:
+            await asyncio.wait(self._readings, timeout=POOL_SECONDS)
         if self._aside is not None:
             place, database = self._aside
             self._aside = None

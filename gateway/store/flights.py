@@ -4,8 +4,7 @@ A read that takes longer goes on without its waiters: who asks again a little la
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from typing import Generic, TypeVar
 
 from gateway.core.errors import ServiceUnavailable
@@ -34,25 +33,24 @@ class Flight(Generic[K, T]):
 class Flights(Generic[K, T]):
     """Runs one read at a time, each as a task of its own: a waiter that leaves does not end it.
 
-    `read` returns what it finds for each key. Raises ServiceUnavailable for a waiter's patience that ends, and for a
-    read that does not.
+    `read` returns what it finds for each key. A waiter waits until a moment of the loop's clock; it is told
+    ServiceUnavailable then, and of a read that does not end.
     """
 
-    def __init__(self, read: Callable[[Collection[K]], Awaitable[Mapping[K, T]]], patience_seconds: float) -> None:
+    def __init__(self, read: Callable[[Collection[K]], Awaitable[Mapping[K, T]]]) -> None:
         self._read = read
-        self._patience = patience_seconds
         self._flying: Flight[K, T] | None = None
         self._last: Flight[K, T] | None = None
         """In the row of those that wait for one another to land."""
 
-    async def join(self, key: K) -> T:
+    async def join(self, key: K, until: float) -> T:
         """Return what a read finds that may have begun already. Raises what the read raises."""
         flight = self._flying
         if flight is None or key not in flight.keys or flight.landed.done():
-            return await self.after(key)
-        return await self._landed(flight, key)
+            return await self.after(key, until)
+        return await self._landed(flight, key, until)
 
-    async def after(self, key: K) -> T:
+    async def after(self, key: K, until: float) -> T:
         """Return what a read finds that begins after this call. Raises what the read raises."""
         flight, before = self._last, self._last
         if flight is None or flight.has_begun or len(flight.keys) >= MOST_IN_A_FLIGHT:
@@ -60,7 +58,7 @@ class Flights(Generic[K, T]):
             flight.landed = asyncio.get_running_loop().create_task(self._fly(flight, before))
             flight.landed.add_done_callback(_retrieve)
         flight.keys.add(key)
-        return await self._landed(flight, key)
+        return await self._landed(flight, key, until)
 
     async def _fly(self, flight: Flight[K, T], before: Flight[K, T] | None) -> Mapping[K, T]:
         if before is not None:
@@ -73,11 +71,12 @@ class Flights(Generic[K, T]):
             async with asyncio.timeout(READ_SECONDS):
                 return await self._read(flight.keys)
 
-    async def _landed(self, flight: Flight[K, T], key: K) -> T:
+    async def _landed(self, flight: Flight[K, T], key: K, until: float) -> T:
         flight.waiters += 1
         try:
-            async with patience(self._patience):
-                return (await asyncio.shield(flight.landed))[key]
+            with unavailable_when_away():
+                async with asyncio.timeout_at(until):
+                    return (await asyncio.shield(flight.landed))[key]
         finally:
             flight.waiters -= 1
 
@@ -85,14 +84,6 @@ class Flights(Generic[K, T]):
         """Wait for the reads that are under way."""
         if self._last is not None:
             await asyncio.wait({self._last.landed})
-
-
-@asynccontextmanager
-async def patience(seconds: float) -> AsyncIterator[None]:
-    """Raise ServiceUnavailable for waits that together take longer."""
-    with unavailable_when_away():
-        async with asyncio.timeout(seconds):
-            yield
 
 
 def _retrieve(task: asyncio.Task[T]) -> None:

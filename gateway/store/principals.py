@@ -8,6 +8,7 @@ key of the environment, imported keys), the digests of all keys are held in memo
 them costs no look-up, what is among them is served, so a valid key is never refused for its neighbours' failures.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from gateway.store import limits, revision
 from gateway.store.admin_api_keys import admin_api_key
 from gateway.store.api_keys import api_key, api_key_secret
 from gateway.store.engine import Database
-from gateway.store.flights import Flights, patience
+from gateway.store.flights import Flights
 from gateway.store.model_permissions import model_permissions
 from gateway.store.projects import project
 from gateway.store.service_accounts import service_account
@@ -83,7 +84,8 @@ class Observer(Protocol):
 class Principals:
     """Keys of this process. Made once by app.py; times are Unix seconds.
 
-    Nobody waits longer than `patience_seconds` to hear that the database is away.
+    Nobody waits beyond `until`, a moment of the loop's clock, to hear that the database is away: who names none, for
+    `patience_seconds`.
     """
 
     def __init__(
@@ -94,8 +96,8 @@ class Principals:
         self._patience = patience_seconds
         self._most_cached = most_cached
         self._entries: OrderedDict[bytes, Principal] = OrderedDict()
-        self._flights: Flights[bytes, Principal | AdminPrincipal | None] = Flights(self._read, patience_seconds)
-        self._known = KnownDigests(database, patience_seconds)
+        self._flights: Flights[bytes, Principal | AdminPrincipal | None] = Flights(self._read)
+        self._known = KnownDigests(database)
         self._failures = FailedAttempts()
 
     async def close(self) -> None:
@@ -112,30 +114,30 @@ class Principals:
         self._entries.move_to_end(key)
         return principal
 
-    async def member(self, text: str, address: str, now: float) -> Principal:
+    async def member(self, text: str, address: str, now: float, until: float | None = None) -> Principal:
         """Return who calls with this text, from the cache if it is there.
 
         Raises InvalidKey, Forbidden for an admin key, TooManyRequests for an address that fails too often,
         ServiceUnavailable.
         """
-        return self.cached(text, now) or _only_member(await self.identify(text, address, now))
+        return self.cached(text, now) or _only_member(await self.identify(text, address, now, until))
 
-    async def reload(self, text: str, stale_revision: int, now: float) -> Principal:
+    async def reload(self, text: str, stale_revision: int, now: float, until: float | None = None) -> Principal:
         """Return the principal as of the revision that the ledger named, or later. Raises as `member` does."""
         key = digest(text)
         cached = self._entries.get(key)
         if cached is None or cached.revision < stale_revision:
-            async with patience(self._patience):
-                found = await self._flights.join(key)
-                if not isinstance(found, Principal) or found.revision < stale_revision:
-                    found = await self._flights.after(key)
+            until = until or self._patient_until()
+            found = await self._flights.join(key, until)
+            if not isinstance(found, Principal) or found.revision < stale_revision:
+                found = await self._flights.after(key, until)
         else:
             found = cached
         return _only_member(_opened(found, now))
 
-    async def confirm(self, text: str, now: float) -> Principal:
+    async def confirm(self, text: str, now: float, until: float | None = None) -> Principal:
         """Return the principal as it is in the database now. Raises as `member` does."""
-        return _only_member(_opened(await self._flights.after(digest(text)), now))
+        return _only_member(_opened(await self._flights.after(digest(text), until or self._patient_until()), now))
 
     async def admin(self, text: str, address: str, now: float) -> AdminPrincipal:
         """Return who administers with this text, read fresh.
@@ -147,23 +149,28 @@ class Principals:
             raise Forbidden(NOT_FOR_ADMINISTRATION, code="insufficient_permissions")
         return found
 
-    async def identify(self, text: str, address: str, now: float) -> Principal | AdminPrincipal:
+    async def identify(
+        self, text: str, address: str, now: float, until: float | None = None
+    ) -> Principal | AdminPrincipal:
         """Return whose text it is, read fresh. Raises InvalidKey, TooManyRequests, ServiceUnavailable."""
         key = digest(text)
-        async with patience(self._patience):
-            if not await self._may_exist(text, key, address, now):
-                raise self._failed(address, now)
-            found = await self._flights.after(key)
+        until = until or self._patient_until()
+        if not await self._may_exist(text, key, address, now, until):
+            raise self._failed(address, now)
+        found = await self._flights.after(key, until)
         try:
             return _opened(found, now)
         except InvalidKey:
             raise self._failed(address, now) from None
 
-    async def _may_exist(self, text: str, key: bytes, address: str, now: float) -> bool:
+    def _patient_until(self) -> float:
+        return asyncio.get_running_loop().time() + self._patience
+
+    async def _may_exist(self, text: str, key: bytes, address: str, now: float, until: float) -> bool:
         own = is_own_shape(text)
         if own and not is_well_formed(text):
             return False
-        return (own and not self._failures.is_over(address, now)) or await self._known.has(key, now)
+        return (own and not self._failures.is_over(address, now)) or await self._known.has(key, now, until)
 
     def _failed(self, address: str, now: float) -> InvalidKey | TooManyRequests:
         self._observer.authentication_failed()
@@ -188,20 +195,20 @@ class Principals:
 class KnownDigests:
     """The digests of all keys there are, about 100 bytes each."""
 
-    def __init__(self, database: Database, patience_seconds: float) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._digests: frozenset[bytes] = frozenset()
         self._revision = -1
         self._read_at = float("-inf")
-        self._flights: Flights[None, None] = Flights(self._read, patience_seconds)
+        self._flights: Flights[None, None] = Flights(self._read)
 
-    async def has(self, key: bytes, now: float) -> bool:
+    async def has(self, key: bytes, now: float, until: float) -> bool:
         """Tell whether a key has this digest; one made in the last second may be missed. Raises ServiceUnavailable."""
         if key in self._digests:
             return True
         if abs(now - self._read_at) < KNOWN_SECONDS:
             return False
-        await self._flights.join(None)
+        await self._flights.join(None, until)
         self._read_at = now
         return key in self._digests
 

@@ -156,9 +156,10 @@ async def test_decision_that_comes_too_late_is_not_waited_for_and_voided(tmp_pat
     async with bench(tmp_path) as one:
         one.database.flow.clear()
         one.database.trouble = trouble
-        first = asyncio.create_task(one.writer.reserve(asked("first")))
+        soon = time.monotonic() + SPOOL_AFTER_SECONDS
+        first = asyncio.create_task(one.writer.reserve(asked("first"), soon))
         await until(lambda: one.database.begun)
-        second = asyncio.create_task(one.writer.reserve(asked("second")))
+        second = asyncio.create_task(one.writer.reserve(asked("second"), soon))
         assert await gathered(first, second) == [ServiceUnavailable, ServiceUnavailable]
 
         one.database.flow.set()
@@ -166,6 +167,19 @@ async def test_decision_that_comes_too_late_is_not_waited_for_and_voided(tmp_pat
         await until(lambda: one.database.voided == ["first"])
         await until(lambda: one.writer.is_idle)
         assert [item.request_id for batch in one.database.begun for item in batch.reservations] == ["first"]
+
+
+async def test_each_waits_for_a_decision_until_a_moment_of_its_own(tmp_path: Path) -> None:
+    async with bench(tmp_path) as one:
+        one.database.flow.clear()
+        patient = asyncio.create_task(one.writer.reserve(asked("patient"), time.monotonic() + PATIENCE_SECONDS))
+        await until(lambda: one.database.begun)
+        for name in ("late", "later"):
+            with pytest.raises(ServiceUnavailable):
+                await one.writer.reserve(asked(name), time.monotonic())
+        assert not patient.done()
+        one.database.flow.set()
+        assert await gathered(patient) == [Grant]
 
 
 async def test_settlements_of_every_moment_are_spooled_while_a_commit_hangs(tmp_path: Path) -> None:
