@@ -52,7 +52,9 @@ def page(
     edge = cursor.before if backwards else cursor.after
     if edge is not None:
         found = select(*keys).where(keys[1] == edge)
-        place = connection.execute(found if within is None else found.where(within)).first()
+        found = found if within is None else found.where(within)
+        # PostgreSQL takes no NUL in a text, so no id has one.
+        place = connection.execute(found).first() if "\0" not in edge else None
         if place is None:
             param = "before" if backwards else "after"
             raise InvalidRequest(

@@ -69,8 +69,9 @@ def record(connection: Connection, made: ProviderObject) -> None:
 def owned(connection: Connection, external_ids: Sequence[str], api_key_id: str) -> dict[str, ProviderObject]:
     """Return what this key made, by id; left out is what is unknown or another's, and nobody is to be told which."""
     found: dict[str, ProviderObject] = {}
-    for start in range(0, len(external_ids), ASKED_AT_ONCE):
-        some = external_ids[start : start + ASKED_AT_ONCE]
+    possible = [name for name in external_ids if "\0" not in name]  # PostgreSQL takes no NUL in a text
+    for start in range(0, len(possible), ASKED_AT_ONCE):
+        some = possible[start : start + ASKED_AT_ONCE]
         query = select(provider_object).where(
             provider_object.c.external_id.in_(some), provider_object.c.api_key_id == api_key_id
         )

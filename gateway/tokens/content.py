@@ -45,7 +45,7 @@ def read_content(value: object) -> Content:
 
 def _read_part(part: Mapping[str, object], texts: list[str], images: list[Image]) -> bool:
     """Adds the part to texts or images. False when it is of a kind whose tokens cannot be seen."""
-    kind = part.get("type")
+    kind = text(part.get("type"))
     if kind in _TEXT_PARTS:
         texts.append(text(part.get("text")))
     elif kind == "refusal":

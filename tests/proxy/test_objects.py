@@ -337,3 +337,22 @@ async def test_what_another_made_does_not_exist_in_any_path_or_field(any_gateway
         beyond = await any_gateway.http.get(f"{listed}?after={theirs['file']}", headers=bearer(key))
         assert beyond.status_code == 400
     await any_gateway.audit()
+
+
+async def test_id_that_no_database_can_hold_is_one_that_nobody_made(any_gateway: RunningGateway, shelf: Shelf) -> None:
+    key = await any_gateway.key()
+    odd = "file\0-1"
+    part = {"type": "input_file", "file_id": odd}
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/responses", {"model": MODEL, "input": "x", "previous_response_id": odd}),
+        ("/v1/responses", {"model": MODEL, "input": [{"role": "user", "content": [part]}]}),
+        ("/v1/vector_stores", {"file_ids": [odd]}),
+        ("/v1/batches", {"input_file_id": odd, "endpoint": "/v1/responses", "completion_window": "24h"}),
+    ]
+    for path, body in bodies:
+        refused = await any_gateway.post(key, path, body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found"), path
+    for cursor in ("after", "before"):
+        refused = await any_gateway.http.get(f"/v1/vector_stores?{cursor}=%00", headers=bearer(key))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_cursor")
+    assert shelf.asked == []

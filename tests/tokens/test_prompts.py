@@ -291,3 +291,11 @@ _JSON = st.recursive(
 def test_body_of_any_shape_is_counted(counted: Counted, operation: str, body: Body) -> None:
     for model in ("gpt-4o", "gpt-4-0613", "claude-opus-4-8"):
         assert counted(operation, model, body).tokens >= 0
+
+
+@pytest.mark.parametrize("kind", [{}, [], 7, None])
+@pytest.mark.parametrize("operation", ["chat", "responses", "messages", "generate_content"])
+def test_part_whose_type_is_no_word_is_one_that_cannot_be_seen(counted: Counted, operation: str, kind: object) -> None:
+    turns = [{"role": "user", "content": [{"type": kind, "text": "Hi"}]}]
+    body: Body = {"messages": turns, "input": turns, "contents": turns}
+    assert counted(operation, "gpt-4o", body).tokens >= 0
