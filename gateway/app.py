@@ -25,6 +25,7 @@ from gateway.couriers.destinations import Hook, signing_key
 from gateway.cycle import RawHeaders, Refusal
 from gateway.ledger.ledger import Ledger, Transactions
 from gateway.ledger.sqlite import SqliteLedger
+from gateway.ledger.standin import SPOOL_AFTER_SECONDS
 from gateway.me.endpoint import Services as MeServices
 from gateway.me.models import Shelf
 from gateway.metrics import Metrics
@@ -64,7 +65,7 @@ class Gateway:
     """The ASGI application. `demo` adds the built-in upstream; `reload` reads upstreams, models and prices again.
 
     `owns_process` says that nothing else of weight lives in this process: once started it spares the collector what
-    stays for good.
+    stays for good. `late_seconds` is how long a settlement's commit may take before the spool stands in for it.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class Gateway:
         demo: bool = False,
         reload: Callable[[], CatalogSettings] | None = None,
         owns_process: bool = False,
+        late_seconds: float = SPOOL_AFTER_SECONDS,
     ) -> None:
         self._settings = settings
+        self._late_seconds = late_seconds
         self._owns_process = owns_process
         self._demo = demo
         self._reload = reload
@@ -197,7 +200,8 @@ class Gateway:
     def _ledger(self, transactions: Transactions, metrics: Metrics) -> Ledger:
         sole = isinstance(transactions, SqliteLedger)
         spool = self._settings.data_folder / "spool"
-        return Ledger(transactions, spool, metrics, self._clock.monotonic, sole_owner=sole)
+        late_seconds = self._late_seconds
+        return Ledger(transactions, spool, metrics, self._clock.monotonic, sole_owner=sole, late_seconds=late_seconds)
 
     def _furnish(
         self,

@@ -9,6 +9,7 @@ import uvloop
 
 from tests import databases
 from tests.gateway import RunningGateway, running_gateway
+from tests.patience import before_an_hour_turns
 from tests.provider import Provider, running_provider
 
 
@@ -22,6 +23,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     empty = [item for item in items if isinstance(item, pytest.Function) and _has_no_parameters(item)]
     config.hook.pytest_deselected(items=empty)
     items[:] = [item for item in items if item not in empty]
+
+
+def pytest_runtest_setup() -> None:
+    """Begin no test that an hour could turn in: what is allowed in a day would be allowed twice."""
+    before_an_hour_turns()
 
 
 def _has_no_parameters(item: pytest.Function) -> bool:

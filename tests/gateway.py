@@ -27,6 +27,7 @@ from gateway.app import Gateway
 from gateway.core.keys import NewKey, make_key
 from gateway.core.limits import Interval, Limit, Metric, Scope
 from gateway.core.upstreams import Upstream
+from gateway.ledger.standin import SPOOL_AFTER_SECONDS
 from gateway.protocol import ConnectionBounds
 from gateway.server import Server, ServerSettings, bind
 from gateway.settings import CatalogSettings, Settings
@@ -168,16 +169,18 @@ async def running_gateway(
 ) -> AsyncIterator[RunningGateway]:  # fmt: skip
     """Serve a gateway on a migrated database. `upstream` changes the one upstream, `settings` override any others.
 
-    Unless a test is about that, a database that is slow because the machine is refuses nobody.
+    Unless a test is about that, a database that is slow because the machine is refuses nobody, and who has seen the end
+    of an answer finds its record in the database and its holds free: no spool stands in for a slow commit.
     """
     chosen = settings.pop("catalog", CatalogSettings())
+    late = SPOOL_AFTER_SECONDS if "database_wait_seconds" in settings else 2.0 * PATIENCE_SECONDS
     settings.setdefault("database_wait_seconds", 2.0 * PATIENCE_SECONDS)
     main = upstream(Upstream("main", "openai", provider.base_url, PROVIDER_KEY, connect_seconds=PATIENCE_SECONDS))
     catalog = replace(chosen, upstreams=(main, *chosen.upstreams))
     made = Settings(database_url, folder, port=0, migrates_at_start=False, catalog=catalog, **settings)
     async with AsyncExitStack() as stack:
         stack.callback(_restore_logging, logging.getLogger().handlers[:], logging.getLogger().level)
-        app = Gateway(made)
+        app = Gateway(made, late_seconds=late)
         server, port = await stack.enter_async_context(_served(app))
         database = Database(database_url)
         stack.push_async_callback(database.close)

@@ -16,14 +16,26 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 60
 """Far beyond what anything takes: it ends a test that hangs, and judges nothing."""
 TICK_SECONDS = 0.005
-EARLY_SECONDS = 10
+EARLY_SECONDS = 20
+HOUR_SECONDS = 3_600
+LONGEST_TEST_SECONDS = 60
+TURNED_SECONDS = 0.5
+"""After that a minute or an hour has turned for every clock of this machine, however a timer was rounded."""
 
 
 async def early_in_a_minute() -> None:
     """Return once this minute, and so the hour and the day, goes on for long enough for what follows."""
-    left = 60 - time.time() % 60
-    if left < EARLY_SECONDS:
-        await asyncio.sleep(left)
+    while (left := 60 - time.time() % 60) < EARLY_SECONDS:  # noqa: ASYNC110 - time tells nobody
+        await asyncio.sleep(left + TURNED_SECONDS)
+
+
+def before_an_hour_turns() -> None:
+    """Return once this hour, and so the day, the week and the month, goes on for as long as a test may take.
+
+    Whatever a test does under a limit or finds in a report is then in one period.
+    """
+    while (left := HOUR_SECONDS - time.time() % HOUR_SECONDS) < LONGEST_TEST_SECONDS:
+        threading.Event().wait(left + TURNED_SECONDS)
 
 
 QUARTER_SECONDS = 0.25

@@ -12,6 +12,7 @@ from gateway.core.limits import Limit
 from gateway.ledger.entries import Grant, Refused, Reservation, Settlement, Stale
 from gateway.ledger.lease import NO_LEASE_SECONDS, AskProgress, Lease, LeaseDatabase
 from gateway.ledger.spool import Adopted, Spool
+from gateway.ledger.standin import SPOOL_AFTER_SECONDS
 from gateway.ledger.writer import LedgerDatabase, Observer, Writer
 
 CLOSE_SECONDS = 10.0
@@ -31,7 +32,10 @@ class Transactions(LedgerDatabase, LeaseDatabase, Protocol):
 
 
 class Ledger:
-    """One process's ledger. `sole_owner` says that no other process can be alive on this database (SQLite)."""
+    """One process's ledger. `sole_owner` says that no other process can be alive on this database (SQLite).
+
+    No settlement waits longer than `late_seconds` for its commit before the spool stands in.
+    """
 
     def __init__(
         self,
@@ -41,11 +45,12 @@ class Ledger:
         monotonic: Callable[[], float],
         *,
         sole_owner: bool,
+        late_seconds: float = SPOOL_AFTER_SECONDS,
     ) -> None:
         self._database = database
         self._sole_owner = sole_owner
         self._spool = Spool(spool_folder, database.owner)
-        self._writer = Writer(database, self._spool, observer, monotonic, self._remember)
+        self._writer = Writer(database, self._spool, observer, monotonic, self._remember, late_seconds=late_seconds)
         self._lease = Lease(database, self._writer, monotonic)
         self._tasks: list[asyncio.Task[None]] = []
         self._remaining: dict[str, int] = {}

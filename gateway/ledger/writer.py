@@ -70,7 +70,10 @@ class WaitingReservation(msgspec.Struct, eq=False):
 
 
 class Writer:
-    """The one writer of a process. `run` is its task; `monotonic` is a clock in seconds; `on_grant` sees each grant."""
+    """The one writer of a process. `run` is its task; `monotonic` is a clock in seconds; `on_grant` sees each grant.
+
+    A commit that takes longer than `late_seconds` is late: the spool stands in for it, and who cannot wait is refused.
+    """
 
     def __init__(
         self,
@@ -79,7 +82,10 @@ class Writer:
         observer: Observer,
         monotonic: Callable[[], float],
         on_grant: Callable[[Grant], None] = lambda grant: None,
+        *,
+        late_seconds: float = SPOOL_AFTER_SECONDS,
     ) -> None:
+        self._late_seconds = late_seconds
         self._database = database
         self._observer = observer
         self._monotonic = monotonic
@@ -198,8 +204,8 @@ class Writer:
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
-        """Look every 250 ms after those who wait meanwhile."""
-        self._alarm = asyncio.get_running_loop().call_later(SPOOL_AFTER_SECONDS, self._on_late)
+        """Look every 250 ms (`late_seconds`) after those who wait meanwhile."""
+        self._alarm = asyncio.get_running_loop().call_later(self._late_seconds, self._on_late)
         try:
             yield
         finally:
@@ -211,11 +217,11 @@ class Writer:
         What is decided after that is voided.
         """
         self._stand_in.step_in()
-        next_look = self._monotonic() + SPOOL_AFTER_SECONDS
+        next_look = self._monotonic() + self._late_seconds
         for waiting in (*self._asking, *self._reservations):
             if waiting.until <= next_look:
                 waiting.fail(ServiceUnavailable("The gateway's database is slow; try again shortly."))
-        self._alarm = asyncio.get_running_loop().call_later(SPOOL_AFTER_SECONDS, self._on_late)
+        self._alarm = asyncio.get_running_loop().call_later(self._late_seconds, self._on_late)
 
     async def _gather(self) -> None:
         """Under load, let the next batch fill: what is dear about a commit is the disk, not what is in it."""

@@ -56,11 +56,17 @@ class _Entry:
 
 
 class ModelLists:
-    """The lists of all upstreams. `monotonic` gives seconds."""
+    """The lists of all upstreams. `monotonic` gives seconds; a newer list is waited for `patience_seconds`."""
 
-    def __init__(self, pool: Pool, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        monotonic: Callable[[], float] = time.monotonic,
+        patience_seconds: float = _PATIENCE_SECONDS,
+    ) -> None:
         self._pool = pool
         self._monotonic = monotonic
+        self._patience_seconds = patience_seconds
         self._entries: dict[str, _Entry] = {}
         self._fetching: dict[Upstream, asyncio.Task[_Entry]] = {}
 
@@ -76,7 +82,7 @@ class ModelLists:
         if task is None:
             task = self._fetching[upstream] = asyncio.create_task(self._refresh(upstream, known))
             task.add_done_callback(lambda _: self._fetching.pop(upstream, None))
-        done, _ = await asyncio.wait((task,), timeout=None if known is None else _PATIENCE_SECONDS)
+        done, _ = await asyncio.wait((task,), timeout=None if known is None else self._patience_seconds)
         return task.result().told() if done or known is None else known.told()
 
     async def close(self) -> None:

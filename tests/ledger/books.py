@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - statements are put together from constant names of columns, values are bound
 
+import asyncio
 import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,6 +24,7 @@ from gateway.store import limits as stored_limits
 from gateway.store.api_keys import NewApiKey
 from gateway.store.engine import Database, is_sqlite, postgres_dsn, sqlite_path
 from gateway.store.usage import SUMS
+from tests.patience import PATIENCE_SECONDS
 
 SECOND = 1_000_000
 ALICE = Caller("key_1", "proj_1", "user_1", None)
@@ -126,6 +128,16 @@ def transactions(
 def administration(url: str, ledger: Transactions) -> Database:
     """The database as administration changes it beside that ledger."""
     return Database(url, ledger.run if isinstance(ledger, SqliteLedger) else None)
+
+
+def foreign(url: str) -> sqlite3.Connection:
+    """Connect to a SQLite database as another process does."""
+    return sqlite3.connect(sqlite_path(url), PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+async def lock(connection: sqlite3.Connection) -> None:
+    """Let nobody else write from now on. Who writes just now may need the loop to come to an end."""
+    await asyncio.to_thread(connection.execute, "BEGIN EXCLUSIVE")
 
 
 async def settle_in(database: Database, now: int) -> None:

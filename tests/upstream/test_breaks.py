@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -24,16 +25,16 @@ async def failing(send: Send, body: bytes = b"{}", **changes: float | str) -> Up
     return caught.value
 
 
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with closing(socket.socket()) as unbound:
-        unbound.bind(("127.0.0.1", 0))
-        port: int = unbound.getsockname()[1]
-        return port
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port that nothing listens on, and that nobody else can take meanwhile."""
+    with closing(socket.socket()) as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
 
 
-async def test_refused_connection_is_unreachable_and_unsent(send: Send) -> None:
-    error = await failing(send, base_url=f"http://127.0.0.1:{free_port()}")
+async def test_refused_connection_is_unreachable_and_unsent(send: Send, deaf_port: int) -> None:
+    error = await failing(send, base_url=f"http://127.0.0.1:{deaf_port}")
     assert (error.status, error.code, error.sent) == (502, "upstream_unreachable", False)
 
 
@@ -47,8 +48,8 @@ async def test_tls_to_a_plain_server_is_unreachable_and_unsent(send: Send, provi
     assert (error.code, error.sent) == ("upstream_unreachable", False)
 
 
-async def test_messages_tell_neither_address_nor_key(send: Send, provider: Provider) -> None:
-    error = await failing(send, base_url=f"http://127.0.0.1:{free_port()}")
+async def test_messages_tell_neither_address_nor_key(send: Send, provider: Provider, deaf_port: int) -> None:
+    error = await failing(send, base_url=f"http://127.0.0.1:{deaf_port}")
     assert "127.0.0.1" not in error.message
     assert "sk-upstream" not in error.message + repr(Upstream("a", "openai", provider.base_url, "sk-upstream"))
 
@@ -124,13 +125,13 @@ async def test_idle_stream_delivers_what_came_then_is_timeout(send: Send, provid
 
 async def test_idle_deadline_starts_anew_with_every_piece(send: Send, provider: Provider) -> None:
     steps: list[Step] = []
-    events = [asyncio.Event() for _ in range(4)]
+    events = [asyncio.Event() for _ in range(3)]
     for event in events:
         steps += [event, b"x"]
     provider.answer(body=steps, framing="chunked")
-    reply = await send(idle_seconds=1.0)
+    reply = await send(idle_seconds=5.0)
     for event in events:  # each within the deadline, all together beyond it
-        asyncio.get_running_loop().call_later(0.3, event.set)
+        asyncio.get_running_loop().call_later(1.7, event.set)
         assert await reply.chunk() == b"x"
     assert await reply.chunk() == b""
 

@@ -6,6 +6,7 @@ from gateway.core.errors import NotFound, UpstreamFailed
 from gateway.core.upstreams import Upstream
 from gateway.upstream.fetch import fetch, fetch_lines
 from gateway.upstream.pool import Pool
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Cut, Provider, Step
 
 CONTENT = b'{"a":1}\r\n\n  \n{"b":"\xc3\xa9"}\n{"c":3}'
@@ -63,6 +64,6 @@ async def test_answer_that_does_not_come_in_time_is_late(provider: Provider) -> 
 async def test_request_of_ours_says_that_it_came_through_a_gateway(provider: Provider) -> None:
     provider.answer(200, {}, b"{}")
     async with Pool() as pool:
-        assert await fetch(pool, main(provider), "GET", "/batches/batch_1", 5.0) == (200, b"{}")
+        assert await fetch(pool, main(provider), "GET", "/batches/batch_1", PATIENCE_SECONDS) == (200, b"{}")
     asked = await provider.request()
     assert asked.header("x-gateway-hop") == "1" and asked.header("authorization") == "Bearer sk-1"

@@ -11,6 +11,7 @@ from gateway.core.upstreams import Provider as Species
 from gateway.core.upstreams import Upstream
 from gateway.upstream.models import ListedModel, ModelLists, parse_models
 from gateway.upstream.pool import Pool
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Provider
 
 ONE = b'{"object":"list","data":[{"id":"gpt-4o","object":"model","created":5,"owned_by":"system"}]}'
@@ -52,7 +53,7 @@ def test_list_in_no_shape_is_refused(body: bytes) -> None:
 
 async def test_list_is_asked_for_once_in_five_minutes(pool: Pool, provider: Provider, upstream: Upstream) -> None:
     clock = Clock()
-    lists = ModelLists(pool, clock)
+    lists = ModelLists(pool, clock, PATIENCE_SECONDS)
     provider.answer(body=ONE)
     for clock.seconds in (0.0, 299.0):
         assert [model.id for model in await lists.of(upstream)] == ["gpt-4o"]
@@ -87,7 +88,7 @@ async def test_failing_upstream_serves_its_old_list_and_is_asked_again_later(
     pool: Pool, provider: Provider, upstream: Upstream, status: int, body: bytes
 ) -> None:
     clock = Clock()
-    lists = ModelLists(pool, clock)
+    lists = ModelLists(pool, clock, PATIENCE_SECONDS)
     provider.answer(body=ONE)
     await lists.of(upstream)
     provider.answer(status, body=body)
@@ -102,7 +103,7 @@ async def test_failing_upstream_without_an_old_list_is_not_asked_again_at_once(
     pool: Pool, provider: Provider, upstream: Upstream
 ) -> None:
     clock = Clock()
-    lists = ModelLists(pool, clock)
+    lists = ModelLists(pool, clock, PATIENCE_SECONDS)
     provider.answer(500)
     for clock.seconds in (0.0, 1.0, 9.0):
         with pytest.raises(UpstreamFailed):
@@ -143,7 +144,7 @@ async def test_upstream_that_hangs_is_not_waited_for_where_something_is_known(
     clock.seconds = 301.0
     assert [await ids(), await ids()] == [known, known]
     go.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await ids() == known:
             pass
     assert await ids() == ["gpt-4o", "o4-mini"]

@@ -78,7 +78,7 @@ async def test_direct_way_nothing_is_kept_of_connections_that_closed_while_they_
             await read(replies.pop())
         provider.drop_connections()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while any(isinstance(thing, Connection) for thing in gc.get_objects()):
+            while any(type(thing) is Connection for thing in gc.get_objects()):
                 await asyncio.sleep(0)
                 gc.collect()
 

@@ -13,6 +13,7 @@ from gateway.upstream.direct import DirectSender
 from gateway.upstream.pool import Pool
 from gateway.upstream.target import Target
 from tests.outbound import AUTHORITY, Proxy, running_proxy, running_tls_provider
+from tests.patience import PATIENCE_SECONDS
 from tests.provider import Cut, Provider
 from tests.upstream.conftest import read
 
@@ -67,7 +68,7 @@ async def test_direct_way_cancelled_in_the_moment_that_tls_stands_closes_at_once
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while sender._watch.connections:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
 
