@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from gateway.admin.boundary import Access, AdminRequest, AdminRoute, Changed
 from gateway.admin.decoding import Nothing
-from gateway.admin.fields import PLAIN_TEXT, Email
+from gateway.admin.fields import PLAIN_TEXT, Recipient
 from gateway.admin.limits import event_of
 from gateway.admin.lists import BothWays, Deleted, ListOf, listed
 from gateway.admin.projects import PROJECT
@@ -29,7 +29,7 @@ class NotificationChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """Whom to write to."""
 
     type: Literal["email"]
-    recipients: Annotated[tuple[Email, ...], Meta(min_length=1, max_length=50)]
+    recipients: Annotated[tuple[Recipient, ...], Meta(min_length=1, max_length=50)]
     subject_prefix: SubjectPrefix | None = None
 
 

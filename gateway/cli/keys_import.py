@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from msgspec.json import encode
+
 from gateway.admin import api_keys, users
-from gateway.admin.fields import EMAIL
+from gateway.admin.decoding import decode_body
 from gateway.cli.arguments import limit_terms, patterns, seconds
-from gateway.cli.asking import Office
+from gateway.cli.asking import Office, present
 from gateway.cli.failures import CommandError, Exit
 from gateway.cli.office import run
 from gateway.core.csv_lines import csv_lines
-from gateway.core.errors import GatewayError
+from gateway.core.emails import EMAIL
+from gateway.core.errors import GatewayError, InvalidRequest
+from gateway.core.limits import Scope
 
 COLUMNS = ("email", "name", "project", "models", "limits")
 """Those of the list; only the first is needed. Several models or limits in a cell are parted by spaces."""
@@ -79,14 +83,26 @@ def _run(arguments: argparse.Namespace) -> int:
 async def _make(office: Office, line: Line, project_id: str, expires_in: int | None) -> api_keys.CreatedApiKey:
     there = (await office.ask(users.list_users, query={"emails": [line.email]})).data
     user = there[0] if there else await office.ask(users.create_user, body={"email": line.email, "name": line.name})
-    body = {
+    body = _key(line, user.id, expires_in)
+    return await office.ask(api_keys.create_api_key, {"project_id": project_id}, body=body)
+
+
+def _key(line: Line, user_id: str, expires_in: int | None) -> dict[str, object]:
+    return present({
         "name": line.name,
-        "user_id": user.id,
+        "user_id": user_id,
         "models": line.models,
         "limits": line.limits,
         "expires_in_seconds": expires_in,
-    }
-    return await office.ask(api_keys.create_api_key, {"project_id": project_id}, body=body)
+    })  # fmt: skip
+
+
+def _check(line: Line, expires_in: int | None) -> None:
+    """Raises InvalidRequest for what administration would refuse later, when others are made already."""
+    decode_body(encode({"email": line.email, "name": line.name}), users.NewUser)
+    key = decode_body(encode(_key(line, "user_unknown", expires_in)), api_keys.NewApiKey)
+    for place, terms in enumerate(key.limits):
+        terms.limit("", Scope.API_KEY, "", f"limits[{place}].")
 
 
 def _read(arguments: argparse.Namespace) -> list[Line]:
@@ -109,8 +125,9 @@ def _read(arguments: argparse.Namespace) -> list[Line]:
     for row in table:
         try:
             found.append(_line(row, arguments))
-        except (argparse.ArgumentTypeError, ValueError) as error:
-            raise CommandError(f"{arguments.list}, line {table.line_num}: {error}.", Exit.WRONG_USAGE) from error
+        except (argparse.ArgumentTypeError, ValueError, InvalidRequest) as error:
+            mistake = str(error).removesuffix(".")
+            raise CommandError(f"{arguments.list}, line {table.line_num}: {mistake}.", Exit.WRONG_USAGE) from error
     if not found:
         raise CommandError(f"{arguments.list} names nobody.", Exit.WRONG_USAGE)
     return found
@@ -126,13 +143,15 @@ def _line(row: dict[str, str | None], arguments: argparse.Namespace) -> Line:
     if not project:
         raise ValueError("no project; name one in its column, or for all lines with --project")
     models, limits = cells.get("models", "").split(), cells.get("limits", "").split()
-    return Line(
+    line = Line(
         cells["email"],
         cells.get("name") or cells["email"],
         project,
         models or arguments.models,
         [limit_terms(text) for text in limits] or arguments.limit,
     )
+    _check(line, arguments.expires_in)
+    return line
 
 
 def new_file(path: Path) -> TextIO:

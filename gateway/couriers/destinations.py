@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from gateway.core.emails import MAILBOX
+
 SECRET_PREFIX = "whsec_"  # noqa: S105 - it marks a secret and is none
 MIN_SECRET_BYTES = 16
-_EMAIL = re.compile(r"[^@\s,;<>()\"]+@[^@\s,;<>()\"]+")
 PORTS = {"smtp": 587, "smtps": 465}
 
 
@@ -50,14 +51,14 @@ def mail_server(text: str) -> MailServer:
 def email_addresses(text: str) -> tuple[str, ...]:
     """Read addresses that are separated by commas. Raises ValueError."""
     found = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not found or not all(_EMAIL.fullmatch(address) for address in found):
+    if not found or not all(re.match(MAILBOX, address) for address in found):
         raise ValueError("must be e-mail addresses, comma-separated")
     return found
 
 
 def email_address(text: str) -> str:
     """Read one address. Raises ValueError."""
-    if _EMAIL.fullmatch(text) is None:
+    if re.match(MAILBOX, text) is None:
         raise ValueError("must be an e-mail address")
     return text
 

@@ -83,6 +83,8 @@ async def test_alerts_are_listed_in_either_order_and_direction(administration: A
         ({"notification_channel": {"type": "email", "recipients": ["ada"]}}, "notification_channel.recipients[0]"),
         ({"notification_channel": {"type": "email", "recipients": ["a@b.cd", "a@b.cd\nBcc: x@y.zz"]}},
          "notification_channel.recipients[1]"),
+        ({"notification_channel": {"type": "email", "recipients": ["a@b.cd", "jörg@b.cd"]}},
+         "notification_channel.recipients[1]"),
         ({"notification_channel": {**CHANNEL, "subject_prefix": "a\r\nBcc: x@y.zz"}},
          "notification_channel.subject_prefix"),
         ({"notification_channel": {**CHANNEL, "webhook": "http://127.0.0.1"}}, "notification_channel.webhook"),

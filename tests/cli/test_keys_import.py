@@ -48,8 +48,10 @@ async def test_keys_are_imported_for_a_list_into_a_file_of_our_own(empty_shell: 
 
 async def test_key_that_the_gateway_refuses_leaves_those_before_it_in_the_file(empty_shell: Shell) -> None:
     await empty_shell.ask("projects", "create", "Research")
+    over = str((await empty_shell.ask("projects", "create", "Over"))["id"])
+    await empty_shell.ask("projects", "archive", over)
     people = empty_shell.folder / "people.csv"
-    people.write_text("email,limits\nann@example.com,cost:month:5\nbob@example.com,cost:month:-5\n", encoding="utf-8")
+    people.write_text(f"email,project\nann@example.com,\nbob@example.com,{over}\n", encoding="utf-8")
     done = await empty_shell.run("keys", "import", "people.csv", "--project", "Research")
     assert done.exit_code == 1
     assert "bob@example.com: " in done.errors and "The 1 keys before it are made" in done.errors
@@ -69,6 +71,13 @@ async def test_key_that_the_gateway_refuses_leaves_those_before_it_in_the_file(e
         ("email,name\nann@example.com,Ann,more\n", "line 2: it has more or fewer cells"),
         ("email,limits\nann@example.com,cost\n", "line 2: `cost` is not METRIC:INTERVAL:AMOUNT"),
         ("email,project\nann@example.com,\n", "line 2: no project"),
+        (f"email,name\nann@example.com,Ann\nbob@example.com,{'b' * 201}\n", "line 3: `name`: .*length <= 200"),
+        ("email,name\nann@example.com,A\x1b[2J\n", "line 2: `name`: .*without control characters"),
+        (f"email\n{'b' * 250}@example.com\n", "line 2: `email`: .*length <= 254"),
+        (f"email,models\nann@example.com,{'m' * 201}\n", r"line 2: `models\[0\]`: .*length <= 200"),
+        ("email,limits\nann@example.com,cost:month:5 cost:month:-5\n", r"line 2: `limits\[1\].amount`: "),
+        ("email,limits\nann@example.com,cost:year:5\n", r"line 2: `limits\[0\].interval`: "),
+        ("email,limits\nann@example.com,concurrency:5 tokens:5\n", r"line 2: `?(limits\[1\]|.tokens:5.)"),
     ],
 )
 def test_list_with_a_mistake_is_refused_with_its_line(tmp_path: Path, text: str, words: str) -> None:

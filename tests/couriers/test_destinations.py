@@ -40,6 +40,7 @@ def test_percents_are_sorted_and_may_be_none() -> None:
         ({**MAIL, "GATEWAY_SMTP_URL": "smtp://mail.example.com:port"}, "GATEWAY_SMTP_URL must be smtp"),
         ({**MAIL, "GATEWAY_SMTP_FROM": "a@example.com, b@example.com"}, "GATEWAY_SMTP_FROM must be"),
         ({**MAIL, "GATEWAY_ALERT_RECIPIENTS": "ada"}, "GATEWAY_ALERT_RECIPIENTS must be"),
+        ({**MAIL, "GATEWAY_ALERT_RECIPIENTS": "a@b.cd, jörg@b.cd"}, "GATEWAY_ALERT_RECIPIENTS must be"),
         ({"GATEWAY_WEBHOOK_URL": "https://hooks.example.com"}, "GATEWAY_WEBHOOK_SECRET"),
         ({**HOOK, "GATEWAY_WEBHOOK_SECRET": "short"}, "GATEWAY_WEBHOOK_SECRET must be"),
         ({**HOOK, "GATEWAY_WEBHOOK_SECRET": "whsec_not base64"}, "GATEWAY_WEBHOOK_SECRET must be"),
