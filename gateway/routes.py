@@ -26,6 +26,7 @@ from gateway.dialects.generate_content import GenerateContent
 from gateway.dialects.image_generations import ImageGenerations
 from gateway.dialects.messages import Messages
 from gateway.dialects.moderations import Moderations
+from gateway.dialects.openai import OPENAI
 from gateway.dialects.responses import Responses
 from gateway.dialects.speech import Speech
 from gateway.dialects.which import dialect_of
@@ -85,6 +86,8 @@ STORED: Sequence[tuple[str, WireFormat]] = (
     *batches.ROUTES,
 )
 """Path -> wire format of what looks at or changes things that live at the provider: through the same endpoint."""
+SHARED = ("/v1/files", "/v1/batches")
+"""Where Anthropic's and Google's clients look for things of their own at the root: OpenAI's are not what they mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +137,25 @@ def _routes(rooms: Rooms) -> list[Route]:
     table = {**by_path, **own, **operations}
     old = [Route(path, Moved(now)) for path, now in OLD_PATHS.items()]
     administration = boundary.mount(ADMIN_ROUTES, rooms.administration)
-    return [*(Route(path, ByMethod(methods)) for path, methods in table.items()), *administration, *old]
+    served = (Route(path, ByMethod(methods, path.startswith(SHARED))) for path, methods in table.items())
+    return [*served, *administration, *old]
 
 
 class ByMethod:
-    """One path's applications by HTTP method; any other method is not served."""
+    """One path's applications by HTTP method; any other method is not served, nor is a `shared` path to clients of
+    other dialects.
+    """
 
-    def __init__(self, methods: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, methods: Mapping[str, ASGIApp], shared: bool) -> None:
         self._methods = methods
+        self._shared = shared
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        return self._methods.get(scope["method"], not_served)(scope, receive, send)
+        app = self._methods.get(scope["method"], not_served)
+        if self._shared and dialect_of(scope["path"], scope["headers"]) is not OPENAI:
+            app = not_served
+        return app(scope, receive, send)
 
 
 class Moved:

@@ -154,7 +154,7 @@ def references_of(asked: Request, body: bytes) -> tuple[str, ...]:
         for name, value in fields_of(as_pairs(body)):
             if name == "container":
                 found += _of_container(value)
-            elif name == "messages":
+            elif name in ("messages", "system"):
                 found += _files(value)
     return tuple(dict.fromkeys(filter(None, found)))
 

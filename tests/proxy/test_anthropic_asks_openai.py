@@ -272,6 +272,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"type": "document", "source": {"type": "url", "url": "https://x/y.pdf"}}]}]}, "messages[0].content[0].source"),
     ("an unknown block", {"messages": [{"role": "user", "content": [{"type": "dance"}]}]}, "messages[0].content[0]"),
     ("a system block as a number", {"system": 7}, "system"),
+    ("a system block that is no text", {"system": [{"type": "document", "source": {
+        "type": "text", "media_type": "text/plain", "data": "x"}}]}, "system[0].type"),
 ]  # fmt: skip
 
 

@@ -299,6 +299,7 @@ async def test_file_of_nobodys_or_of_another_is_not_found(gateway: RunningGatewa
         body = json.dumps(messages_body(messages=[{"role": "user", "content": [source]}])).encode()
         for sent in (body, body.replace(b"file_id", b"f\\u0069le_id")):
             assert (await gateway.post(key, path, sent)).status_code == 404
+    assert (await gateway.post(key, path, messages_body(system=sources[1:2]))).status_code == 404
     assert gateway.provider.requests == []
 
 

@@ -67,6 +67,18 @@ async def test_route_that_is_not_in_the_table_is_not_served(gateway: RunningGate
     writer.close()
 
 
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/files/file_1", "/v1/files/file_1/content", "/v1/batches"])
+async def test_files_and_batches_of_openais_are_not_served_to_clients_of_other_dialects(
+    gateway: RunningGateway, path: str
+) -> None:
+    key = await gateway.key()
+    claude = await gateway.http.get(path, headers=bearer(key) | {"anthropic-version": "2023-06-01"})
+    assert (claude.status_code, claude.json()["error"]["type"]) == (404, "not_found_error")
+    gemini = await gateway.http.get(path, headers={"x-goog-api-key": key})
+    assert (gemini.status_code, gemini.json()["error"]["status"]) == (404, "NOT_FOUND")
+    assert all("is not served" in answer.json()["error"]["message"] for answer in (claude, gemini))
+
+
 async def test_websocket_upgrade_is_not_served(gateway: RunningGateway) -> None:
     key = await gateway.key()
     headers = bearer(key) | {

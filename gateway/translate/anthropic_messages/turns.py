@@ -100,6 +100,10 @@ class _Reader:
         if isinstance(system, str):
             return system
         self._note_cache(system)
+        for place, block in enumerate(system):
+            if block.type != "text":
+                param = f"system[{place}].type"
+                raise InvalidRequest(f"`{param}`: a system prompt is made of `text` alone.", param=param)
         return "\n\n".join(block.text for block in system if block.text)
 
     def take(self, message: Message, where: str) -> None:
