@@ -21,8 +21,15 @@ BASE_URLS = {
 }
 # LiteLLM's words for servers in OpenAI's format; they need an address.
 COMPATIBLE = frozenset({"openai", "hosted_vllm", "vllm", "custom_openai", "openai_like", "lm_studio", "llamafile"})
-PRICES = {"input_cost_per_token": "input", "output_cost_per_token": "output", "cache_read_input_token_cost": "cached"}
+PRICES = {
+    "input_cost_per_token": "input",
+    "output_cost_per_token": "output",
+    "cache_read_input_token_cost": "cached_input",
+    "cache_creation_input_token_cost": "cache_write",
+}
 TOKENS_PER_PRICE = 1_000_000
+_WRITES_NOTHING = frozenset({"embedding", "rerank"})
+"""LiteLLM's words for what models do that have no output to pay for."""
 _NATURAL = {"anthropic": "claude-*", "gemini": "gemini-*"}
 """What all models of a provider are called."""
 _PLACES = Decimal("0.000001")
@@ -153,7 +160,12 @@ def _take_price(made: Converted, model: str, told: Mapping[str, Any]) -> None:
             made.notes.append(f"{model}: `{theirs}` {told[theirs]!r} is no price: left out.")
             continue
         price[ours] = text
-    if "input" in price:
+    if "output" not in price and told.get("mode") in _WRITES_NOTHING:
+        price["output"] = "0"
+    missing = [theirs for theirs, ours in list(PRICES.items())[:2] if ours not in price]
+    if price and missing:
+        made.notes.append(f"{model}: its price says no `{missing[0]}`, so it is left out.")
+    elif price:
         made.prices[model] = price
 
 

@@ -5,13 +5,14 @@ What is there already (a project of that name, a user with that e-mail, a key wi
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from gateway.core.emails import EMAIL
 from gateway.core.keys import NewKey
 from gateway.core.limits import Interval, Limit, Metric, Scope
-from gateway.core.money import NANO_PER_USD
+from gateway.core.money import MAX_NANO_USD, NANO_PER_USD
 from gateway.store import (
     api_keys,
     audit_log,
@@ -25,7 +26,7 @@ from gateway.store import (
 from gateway.store.api_keys import NewApiKey
 from gateway.store.audit_log import COMMAND_LINE, Detail, Event, EventType
 from gateway.store.engine import Connection
-from gateway.store.litellm import Books, Key, Team, Terms
+from gateway.store.litellm import Books, Key, Person, Team, Terms
 from gateway.store.model_permissions import ModelPermissions
 from gateway.store.pages import Cursor
 
@@ -33,6 +34,7 @@ PROJECT = "LiteLLM"
 """Of keys without a team."""
 PUBLIC_ID_CHARACTERS = 10
 MOST = 2**31
+MOST_USD = MAX_NANO_USD // NANO_PER_USD
 _DURATION = re.compile(r"([0-9]{1,6})(mo|s|m|h|d|w)")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "mo": 30 * 86_400}
 _INTERVALS = (
@@ -77,6 +79,7 @@ class Mover:
             if is_new:
                 self._limit(team.terms, Scope.PROJECT, self._projects[team.id], f"team {team.name}")
                 self._permit(self._projects[team.id], team)
+                self._tell(team.unkept, f"team {team.name}")
             elif team.models is not None:
                 self.brought.notes.append(
                     f"Project {team.name} was there: team {team.name} may call some models only, look after that."
@@ -85,8 +88,10 @@ class Mover:
                 self._blocked.add(team.id)
                 self.brought.notes.append(f"Team {team.name} is blocked: its keys come disabled.")
         for person in self._books.people:
-            if person.email and "@" in person.email:
-                self._user(person.id, person.email, person.terms)
+            if person.email and re.match(EMAIL, person.email):
+                self._user(person, person.email)
+            elif person.email:
+                self.brought.notes.append(f"`{person.email}` is no e-mail address: its keys are service accounts'.")
         for key in self._books.keys:
             if key.digest not in self._known:
                 self._key(key, named)
@@ -108,16 +113,17 @@ class Mover:
         model_permissions.put(self._connection, project_id, permitted)
         self._audit("project.updated", project_id, {"model_permissions": permitted}, project_id)
 
-    def _user(self, their_id: str, email: str, terms: Terms) -> None:
+    def _user(self, person: Person, email: str) -> None:
         there = users.page(self._connection, Cursor(limit=1), emails=[email]).items
         if there:
-            self._users[their_id] = there[0].id
+            self._users[person.id] = there[0].id
             return
         made = users.create(self._connection, self._new_id("user"), email, email, "reader", self._now)
-        self._users[their_id] = made.id
+        self._users[person.id] = made.id
         self.brought.users += 1
         self._audit("user.added", made.id, made, None)
-        self._limit(terms, Scope.USER, made.id, f"user {email}")
+        self._limit(person.terms, Scope.USER, made.id, f"user {email}")
+        self._tell(person.unkept, f"user {email}")
 
     def _key(self, key: Key, named: dict[str, str]) -> None:
         project_id = self._projects.get(key.team_id) or self._project(named, PROJECT)[0]
@@ -133,6 +139,7 @@ class Mover:
         self.brought.keys += 1
         self._audit("api_key.created", id, made, project_id)
         self._limit(key.terms, Scope.API_KEY, id, f"key {key.name}")
+        self._tell(key.unkept, f"key {key.name}")
 
     def _service_account(self, project_id: str, name: str) -> str:
         id = self._new_id("service_account")
@@ -154,9 +161,19 @@ class Mover:
                 limit_opening.create(self._connection, limit, self._now)
                 self.brought.limits += 1
 
-    def _budget(self, terms: Terms, budget: Decimal, whose: str) -> tuple[Metric, Interval, int]:
-        """Return the cost limit: a budget for ever less what is spent, one of a period whole, for it begins anew."""
+    def _tell(self, unkept: Sequence[str], whose: str) -> None:
+        if unkept:
+            self.brought.notes.append(f"Of {whose} these do not come: {', '.join(unkept)}. Look after that.")
+
+    def _budget(self, terms: Terms, budget: Decimal, whose: str) -> tuple[Metric, Interval, int] | None:
+        """Return the cost limit: a budget for ever less what is spent, one of a period whole, for it begins anew.
+
+        None for one that nobody can use up.
+        """
         interval, is_exact = interval_of(terms.duration)
+        if not (budget.is_finite() and budget < MOST_USD):
+            self.brought.notes.append(f"The budget of {whose} is more than can be counted: it has none here.")
+            return None
         if interval is Interval.LIFETIME:
             budget -= terms.spend
         if not is_exact:

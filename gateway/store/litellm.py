@@ -1,35 +1,36 @@
 """What LiteLLM's proxy keeps in its database: teams, people, and keys by the SHA-256 of their text, as it finds them.
 
-Read only. The columns are those that its first migration made and every later one kept.
+Read only. The columns that must be there are those that its first migration made and every later one kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, make_url, text
-
-from gateway.store.pages import AnyRow
+from sqlalchemy import Connection, TextClause, make_url, text
 
 DIGEST_CHARACTERS = 64
 EVERY_MODEL = frozenset({"all-proxy-models", "*"})
 TEAM_MODELS, NO_MODELS = "all-team-models", "no-default-models"
 """Words among models that name none: what the team may call, and nothing that is not said beside it."""
-_TERMS = "max_budget, budget_duration, spend, tpm_limit, rpm_limit, max_parallel_requests"
-_TEAMS = text(f'SELECT team_id, team_alias, models, blocked, {_TERMS} FROM "LiteLLM_TeamTable" ORDER BY team_id')  # noqa: S608
-_PEOPLE = text(f'SELECT user_id, user_email, models, {_TERMS} FROM "LiteLLM_UserTable" ORDER BY user_id')  # noqa: S608
-_KEYS = text(
-    "SELECT t.token, t.key_name, t.key_alias, t.expires, t.models, t.user_id, t.team_id, t.blocked, t.spend, "
-    "coalesce(t.max_budget, b.max_budget) AS max_budget, "
-    "coalesce(t.budget_duration, b.budget_duration) AS budget_duration, "
-    "coalesce(t.tpm_limit, b.tpm_limit) AS tpm_limit, coalesce(t.rpm_limit, b.rpm_limit) AS rpm_limit, "
-    "coalesce(t.max_parallel_requests, b.max_parallel_requests) AS max_parallel_requests "
-    'FROM "LiteLLM_VerificationToken" t LEFT JOIN "LiteLLM_BudgetTable" b ON b.budget_id = t.budget_id '
-    "ORDER BY t.token"
-)
+_TEAMS, _PEOPLE, _KEYS, _BUDGETS = (
+    text(f'SELECT * FROM "LiteLLM_{table}" ORDER BY {id}')  # noqa: S608
+    for table, id in (
+        ("TeamTable", "team_id"), ("UserTable", "user_id"), ("VerificationToken", "token"), ("BudgetTable", "budget_id")
+    )
+)  # fmt: skip
+_UNKEPT = {
+    "model_max_budget": "budgets by model",
+    "allowed_routes": "list of routes",
+    "organization_id": "organization's budget and models",
+    "project_id": "project's budget and models",
+}
+"""What binds somebody there and has no counterpart here, where such a column holds anything."""
+_UNKEPT_METADATA = {"model_rpm_limit": "rates by model", "model_tpm_limit": "rates by model"}
+Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,17 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """A team. `models` None allows every model, none of them none. The keys of a blocked one open nothing."""
+    """A team. `unkept` says what binds it there and cannot come, so with people and keys.
+
+    `models` None allows every model, none of them none. The keys of a blocked one open nothing.
+    """
 
     id: str
     name: str
     models: tuple[str, ...] | None
     blocked: bool
     terms: Terms
+    unkept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class Person:
     email: str | None
     models: tuple[str, ...] | None
     terms: Terms
+    unkept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class Key:
     expires_at: int | None
     blocked: bool
     terms: Terms
+    unkept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,40 +109,70 @@ def driver_url(url: str) -> str:
 def read(connection: Connection) -> Books:
     """Read the books. What is no key by its SHA-256 (a session of its web page) is left out."""
     teams = [
-        Team(row.team_id, row.team_alias or row.team_id, _models(row.models), bool(row.blocked), _terms(row))
-        for row in connection.execute(_TEAMS)
-    ]
+        Team(
+            row["team_id"], row["team_alias"] or row["team_id"], _models(row["models"]), bool(row["blocked"]),
+            _terms(row), _unkept(row),
+        )
+        for row in _rows(connection, _TEAMS)
+    ]  # fmt: skip
     people = [
-        Person(row.user_id, row.user_email, _models(row.models), _terms(row)) for row in connection.execute(_PEOPLE)
+        Person(row["user_id"], row["user_email"], _models(row["models"]), _terms(row), _unkept(row))
+        for row in _rows(connection, _PEOPLE)
     ]
     permitted = {person.id: person.models for person in people}
-    keys = [_key(row, permitted.get(row.user_id)) for row in connection.execute(_KEYS) if _is_digest(row.token)]
+    budgets = {row["budget_id"]: row for row in _rows(connection, _BUDGETS)}
+    keys = [
+        _key(row, budgets.get(row["budget_id"], {}), permitted.get(row["user_id"]))
+        for row in _rows(connection, _KEYS)
+        if _is_digest(row["token"])
+    ]
     return Books(teams, people, keys)
 
 
-def _key(row: AnyRow, permitted: tuple[str, ...] | None) -> Key:
-    shown, models = row.key_name or "", _models(row.models, has_team=row.team_id is not None)
-    if row.team_id is None and permitted is not None:
+def _rows(connection: Connection, query: TextClause) -> list[Json]:
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _key(row: Json, budget: Json, permitted: tuple[str, ...] | None) -> Key:
+    """Return a key; what it does not say itself, its budget says."""
+    shown, models = row["key_name"] or "", _models(row["models"], has_team=row["team_id"] is not None)
+    if row["team_id"] is None and permitted is not None:
         models = permitted if models is None else tuple(name for name in models if name in permitted)
     return Key(
-        bytes.fromhex(row.token),
-        row.key_alias or f"LiteLLM {row.token[:8]}",
+        bytes.fromhex(row["token"]),
+        row["key_alias"] or f"LiteLLM {row['token'][:8]}",
         shown[-4:] if len(shown) >= 4 else "????",
-        row.team_id,
-        row.user_id,
+        row["team_id"],
+        row["user_id"],
         models,
-        _moment(row.expires),
-        bool(row.blocked),
-        _terms(row),
+        _moment(row["expires"]),
+        bool(row["blocked"]),
+        _terms({**row, **{name: told for name, told in budget.items() if row.get(name) is None}}),
+        tuple(dict.fromkeys((*_unkept(row), *_unkept(budget)))),
     )
 
 
-def _terms(row: AnyRow) -> Terms:
-    budget = None if row.max_budget is None else Decimal(str(row.max_budget))
+def _terms(row: Json) -> Terms:
+    budget = None if row["max_budget"] is None else Decimal(str(row["max_budget"]))
     return Terms(
-        budget, row.budget_duration, Decimal(str(row.spend or 0)), row.tpm_limit, row.rpm_limit,
-        row.max_parallel_requests,
+        budget, row["budget_duration"], Decimal(str(row["spend"] or 0)), row["tpm_limit"], row["rpm_limit"],
+        row["max_parallel_requests"],
     )  # fmt: skip
+
+
+def _unkept(row: Json) -> tuple[str, ...]:
+    metadata = _json(row.get("metadata")) or {}
+    told = [words for column, words in _UNKEPT.items() if _json(row.get(column))]
+    told += [words for name, words in _UNKEPT_METADATA.items() if metadata.get(name)]
+    return tuple(dict.fromkeys(told))
+
+
+def _json(value: Any) -> Any:
+    """Return what a column of JSON holds, and of others what they are: drivers give either as text."""
+    try:
+        return msgspec.json.decode(value) if isinstance(value, str) else value
+    except msgspec.DecodeError:
+        return value
 
 
 def _models(value: Any, *, has_team: bool = False) -> tuple[str, ...] | None:

@@ -12,12 +12,13 @@ from pathlib import Path
 import asyncpg
 import msgspec
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from gateway.cli.import_litellm import _new_id
 from gateway.cli.litellm_config import convert, render
 from gateway.cli.litellm_keys import Brought, Mover, interval_of
 from gateway.core.limits import Interval, Limit, Metric
+from gateway.core.prices import override_price
 from gateway.settings import ConfigFile
 from gateway.store import api_keys, limits, litellm, model_permissions, projects
 from gateway.store.engine import Connection, Database, is_sqlite, postgres_dsn
@@ -70,6 +71,17 @@ TABLES = """
          NULL, NULL, NULL),
         ('{bot}', 'sk-...abcd', NULL, 0, NULL, {all}, 'u2', NULL, NULL, TRUE, NULL, NULL, NULL, NULL, 'b1'),
         ('litellm-dashboard', NULL, NULL, 0, NULL, {none}, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"""
+LATER = """
+    ALTER TABLE "LiteLLM_TeamTable" ADD COLUMN organization_id TEXT;
+    ALTER TABLE "LiteLLM_UserTable" ADD COLUMN model_max_budget {json} DEFAULT '{{}}';
+    ALTER TABLE "LiteLLM_VerificationToken" ADD COLUMN model_max_budget {json} DEFAULT '{{}}';
+    ALTER TABLE "LiteLLM_VerificationToken" ADD COLUMN metadata {json} DEFAULT '{{}}';
+    ALTER TABLE "LiteLLM_VerificationToken" ADD COLUMN allowed_routes {list} DEFAULT {none};
+    UPDATE "LiteLLM_TeamTable" SET organization_id = 'o1';
+    UPDATE "LiteLLM_UserTable" SET user_email = 'a b' WHERE user_id = 'u2';
+    UPDATE "LiteLLM_VerificationToken" SET allowed_routes = {some}, model_max_budget = '{{"o3": 1}}'
+        WHERE user_id = 'u1';
+    UPDATE "LiteLLM_VerificationToken" SET metadata = '{{"model_rpm_limit": {{"o3": 1}}}}' WHERE user_id = 'u2'"""
 DROP = "; ".join(
     f'DROP TABLE "LiteLLM_{name}"' for name in ("BudgetTable", "TeamTable", "UserTable", "VerificationToken")
 )
@@ -153,9 +165,9 @@ def test_config_names_credentials_addresses_of_the_environment_groups_and_wildca
 
 def test_config_becomes_upstreams_aliases_and_prices_without_secrets() -> None:
     made = convert(CONFIG, {})
-    text = render(made)
-    config = msgspec.convert(tomllib.loads(text), ConfigFile)
-    assert "sk-ant-secret" not in text
+    written = render(made)
+    config = msgspec.convert(tomllib.loads(written), ConfigFile)
+    assert "sk-ant-secret" not in written
     assert {
         upstream.name: (upstream.provider, upstream.base_url, upstream.api_key_env, upstream.models)
         for upstream in config.upstreams
@@ -171,6 +183,28 @@ def test_config_becomes_upstreams_aliases_and_prices_without_secrets() -> None:
     assert len(made.notes) == 3
     assert any("set ANTHROPIC_API_KEY" in note for note in made.notes)
     assert any("bedrock" in note for note in made.notes)
+
+
+def test_config_prices_are_ones_that_a_start_takes_and_half_a_price_is_told() -> None:
+    rates = {"input_cost_per_token": 3e-06, "output_cost_per_token": 1.5e-05, "cache_read_input_token_cost": 3e-07}
+    infos = {
+        "cached": {**rates, "cache_creation_input_token_cost": 3.75e-06},
+        "embed": {"input_cost_per_token": 2e-08, "mode": "embedding"},
+        "half": {"input_cost_per_token": 2e-08},
+        "other": {"output_cost_per_token": 2e-08},
+    }
+    models = [
+        {"model_name": name, "litellm_params": {"model": name}, "model_info": info} for name, info in infos.items()
+    ]
+    made = convert({"model_list": models}, {})
+    prices = msgspec.convert(tomllib.loads(render(made)), ConfigFile).prices
+    assert prices == {
+        "cached": {"input": "3", "output": "15", "cached_input": "0.3", "cache_write": "3.75"},
+        "embed": {"input": "0.02", "output": "0"},
+    }
+    for model, words in prices.items():
+        override_price(model, words)
+    assert [(note[:5], "left out" in note) for note in made.notes] == [("half:", True), ("other", True)]
 
 
 async def test_books_of_litellm_are_read_as_they_are(theirs: str) -> None:
@@ -256,6 +290,38 @@ async def test_team_that_is_blocked_or_bound_to_models_stays_so(sqlite_url: str,
     assert [key.disabled for key in keys] == [True]
     assert (permitted.mode, permitted.model_ids) == ("allow_list", ("gpt-4o",))
     assert [note for note in brought.notes if "blocked" in note]
+
+
+async def test_what_binds_a_key_there_and_cannot_come_is_told(theirs: str, database_url: str) -> None:
+    kinds = {"json": "TEXT", "list": "TEXT", "none": "'[]'", "some": """'["/chat/completions"]'"""}
+    if not is_sqlite(theirs):
+        kinds = {"json": "JSONB", "list": "TEXT[]", "none": "'{}'", "some": "'{/chat/completions}'"}
+
+    def alter(connection: Connection) -> None:
+        for statement in LATER.format(**kinds).split(";"):
+            connection.execute(text(statement))
+
+    books = Database(litellm.driver_url(theirs))
+    try:
+        await books.write(alter)
+    finally:
+        await books.close()
+    notes = (await bring(database_url, await books_at(theirs))).notes
+    assert "Of team Research these do not come: organization's budget and models. Look after that." in notes
+    assert "Of key ann laptop these do not come: budgets by model, list of routes. Look after that." in notes
+    assert [note for note in notes if note.startswith("Of key LiteLLM") and "rates by model" in note]
+    assert [note for note in notes if note.startswith("`a b` is no e-mail address")]
+    assert len(notes) == 5  # the last is that of a budget for 14 days
+
+
+@pytest.mark.parametrize("budget", [Decimal(10**10), Decimal("Infinity"), Decimal("NaN")])
+async def test_budget_beyond_all_counting_is_none_and_told(sqlite_url: str, tmp_path: Path, budget: Decimal) -> None:
+    make_file(tmp_path / "litellm.db")
+    books = await books_at(f"sqlite+aiosqlite:///{tmp_path / 'litellm.db'}")
+    team = replace(books.teams[0], terms=replace(books.teams[0].terms, max_budget=budget))
+    brought = await bring(sqlite_url, replace(books, teams=(team,), people=(), keys=()))
+    assert (brought.projects, brought.limits) == (1, 1)
+    assert brought.notes == ["The budget of team Research is more than can be counted: it has none here."]
 
 
 def every_project(connection: Connection) -> tuple[projects.Project, ...]:
