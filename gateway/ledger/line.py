@@ -1,6 +1,7 @@
 """One connection to PostgreSQL that is made again when it broke, and what its errors mean."""
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -47,11 +48,26 @@ AWAY = (
 """What says that the database is in trouble, not that this batch is."""
 
 
-class Line:
-    """One connection to the database that is made again when it broke. Used by one task at a time."""
+LOCK = 7_251_961
+"""Any number that nobody else uses as the first of two keys of an advisory lock on this database."""
+# What a cut session was told before may still be waiting for it, and would be done behind our back: it ends first.
+END_PREDECESSOR = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND classid = $1::bigint::oid AND objid = $2::bigint::oid AND objsubid = 2 AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()"""
+BE_THE_ONLY_ONE = "SELECT pg_advisory_lock($1::bigint::int, $2::bigint::int)"
 
-    def __init__(self, dsn: str) -> None:
+
+class Line:
+    """One connection to the database that is made again when it broke. Used by one task at a time.
+
+    With `only_one_for` a new connection first ends the session of the one before it that had this name, and waits for
+    that end: nothing that was sent on a connection happens after anything that is done on its successor.
+    """
+
+    def __init__(self, dsn: str, only_one_for: str | None = None) -> None:
         self._dsn = dsn
+        self._name = None if only_one_for is None else zlib.crc32(only_one_for.encode()) & 0x7FFFFFFF
         self._turn = asyncio.Lock()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
@@ -76,13 +92,24 @@ class Line:
     async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
         if self._connection is None or self._connection.is_closed():
             try:
-                self._connection = await asyncpg.connect(
-                    self._dsn, timeout=WORK_SECONDS, command_timeout=WORK_SECONDS, server_settings=SESSION
-                )
+                self._connection = await self._connect()
             except asyncpg.PostgresError as error:
                 # No statement of ours was run yet: starting up, full, a password changed, the database is not there.
                 raise ServiceUnavailable(MESSAGE) from error
         return self._connection
+
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        connection = await asyncpg.connect(
+            self._dsn, timeout=WORK_SECONDS, command_timeout=WORK_SECONDS, server_settings=SESSION
+        )
+        if self._name is not None:
+            try:
+                await connection.fetch(END_PREDECESSOR, LOCK, self._name)
+                await connection.execute(BE_THE_ONLY_ONE, LOCK, self._name)
+            except BaseException:
+                connection.terminate()
+                raise
+        return connection
 
     async def _roll_back(self) -> None:
         if self._connection is None or not self._connection.is_in_transaction():

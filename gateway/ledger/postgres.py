@@ -1,26 +1,28 @@
-"""The ledger on PostgreSQL: the same batch in four round trips, its locks in one global order.
+"""The ledger on PostgreSQL: the same batch in one statement or in four round trips, its locks in one global order.
+
+A batch is decided on what is known already, and one statement writes it if the database, under its locks, finds just
+that. Else it goes the long way: lock, read, decide, write.
 
 The order: the table lock on `hold` (shared among batches; making a limit excludes them all for a moment), counters by
-(limit, period), holds by id, rollups by key. READ COMMITTED is enough: every figure that a decision reads is read after
-its row was locked. Victims of a deadlock or a lock timeout run again.
+(limit, period), holds by id, rollups by key. READ COMMITTED is enough: every figure that a decision rests on is read or
+compared after its row was locked. Victims of a deadlock or a lock timeout run again.
 """
 
 # ruff: noqa: S608 - statements are put together from constant names of columns, values are bound
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import asyncpg
 import msgspec
+from msgspec.structs import astuple
 
 from gateway.core.errors import ServiceUnavailable
 from gateway.core.limits import Interval, Metric
 from gateway.ledger.effects import (
     Batch,
-    CounterKey,
     Counts,
     Effects,
     ReleasedItem,
@@ -30,6 +32,7 @@ from gateway.ledger.effects import (
     unknown_limits,
 )
 from gateway.ledger.entries import Grant, Item, OutcomeUnknown, Refused, Settlement, Stale
+from gateway.ledger.known import Known, is_certain
 from gateway.ledger.line import MESSAGE, VICTIMS, WORK_SECONDS, Line
 from gateway.ledger.rows import (
     FINAL_COLUMNS,
@@ -55,15 +58,13 @@ T = TypeVar("T")
 Answers = list[Grant | Refused | Stale]
 
 ATTEMPTS = 5
-MOST_KNOWN_COUNTERS = 10_000
 LEAVE_SECONDS = 1.0
+MINUTE_US = 60_000_000
+MOST_AHEAD_US = 1_000_000
+"""A guess at the database's clock that is farther off than this is none."""
 
 NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-# The second lock is this process's own: a transaction of ours whose connection was cut may still be committing, and
-# whoever asks what became of it has to wait for it.
-BEGIN = "BEGIN; LOCK TABLE hold IN ROW EXCLUSIVE MODE; SELECT pg_advisory_xact_lock({}, {})"
-BATCH_LOCK = 7_251_961
-"""Any number that nobody else uses as the first of two keys of an advisory lock on this database."""
+BEGIN = "BEGIN; LOCK TABLE hold IN ROW EXCLUSIVE MODE"
 # A minute opens with what the last one used beyond its amount, for each minute that passed; all others open at 0.
 OPEN_COUNTERS = """
     INSERT INTO counter (limit_id, period_start, used, held)
@@ -101,11 +102,10 @@ def _insert(table: str, columns: Sequence[str], parameter: int) -> str:
 _ROLLUP_COLUMNS = (*ROLLUP_KEY_COLUMNS, *ROLLUP_OWNER_COLUMNS, *ROLLUP_SUM_COLUMNS)
 
 
-def _add_rollup(table: str, parameter: int) -> str:
-    return (
-        f"{_insert(table, _ROLLUP_COLUMNS, parameter)} ON CONFLICT ({', '.join(ROLLUP_KEY_COLUMNS)}) DO UPDATE SET "
-        + ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in ROLLUP_SUM_COLUMNS)
-    )
+def _add_rollup(table: str, parameter: int, only_if: str = "") -> str:
+    inserted = _insert(table, _ROLLUP_COLUMNS, parameter) + only_if
+    sums = ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in ROLLUP_SUM_COLUMNS)
+    return f"{inserted} ON CONFLICT ({', '.join(ROLLUP_KEY_COLUMNS)}) DO UPDATE SET {sums}"
 
 
 COUNTER_COLUMNS = ("limit_id", "period_start", "used", "held")
@@ -125,6 +125,43 @@ WRITE_ALL = f"""
     hours AS ({_add_rollup("usage_hour", 5)}),
     days AS ({_add_rollup("usage_day", 6)})
     SELECT count(*) FROM entries"""
+# Planning takes the table lock on `hold`, the first of the order, before the statement sees any row.
+# What another transaction changed while this one waited for a counter is compared as it is then, not as it was.
+_EXPECTED = f"""
+    WITH k AS MATERIALIZED (
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS k (limit_id, period_start, used, held, more_used, more_held)),
+    locked AS MATERIALIZED (
+        SELECT c.limit_id, c.period_start, c.used = k.used AND c.held = k.held AS is_same
+        FROM counter c JOIN k ON c.limit_id = k.limit_id AND c.period_start = k.period_start
+        ORDER BY 1, 2 FOR UPDATE OF c),
+    counters AS MATERIALIZED (SELECT count(*) FILTER (WHERE is_same) = cardinality($1::text[]) AS fit FROM locked),
+    ours AS MATERIALIZED (
+        SELECT h.request_id FROM hold h, counters WHERE counters.fit AND h.request_id = ANY ($7::text[])
+        ORDER BY 1 FOR UPDATE OF h),
+    clock AS MATERIALIZED (SELECT {NOW} AS now_us),
+    sure AS MATERIALIZED (
+        SELECT 1 FROM counters, clock WHERE counters.fit AND (SELECT value FROM revision) = $8::bigint
+        AND abs(now_us - $9::bigint) < {MOST_AHEAD_US} AND now_us / {MINUTE_US} = $9::bigint / {MINUTE_US}
+        AND (SELECT count(*) FROM ours) = cardinality($7::text[])
+        AND NOT EXISTS (
+            SELECT 1 FROM (SELECT * FROM hold_item WHERE request_id = ANY ($7::text[])) found
+            FULL JOIN json_populate_recordset(NULL::hold_item, $10) expected
+            USING (request_id, limit_id, period_start, amount)
+            WHERE found IS NULL OR expected IS NULL)),
+    gone AS (DELETE FROM hold USING sure WHERE request_id = ANY ($7::text[])),
+    gone_items AS (DELETE FROM hold_item USING sure WHERE request_id = ANY ($7::text[])),
+    changed AS (
+        UPDATE counter c SET used = c.used + k.more_used, held = c.held + k.more_held FROM k, sure
+        WHERE c.limit_id = k.limit_id AND c.period_start = k.period_start AND (k.more_used <> 0 OR k.more_held <> 0)),
+    holds AS ({_insert("hold", HOLD_COLUMNS, 11)}, sure),
+    items AS ({_insert("hold_item", ITEM_COLUMNS, 12)}, sure)"""
+_ANSWER = " SELECT EXISTS (SELECT 1 FROM sure), now_us FROM clock"
+EXPECT_RESERVED = _EXPECTED + _ANSWER
+EXPECT_ALL = f"""{_EXPECTED},
+    entries AS ({_insert("usage", USAGE_COLUMNS, 13)}, sure),
+    hours AS ({_add_rollup("usage_hour", 14, ", sure")}),
+    days AS ({_add_rollup("usage_day", 15, ", sure")}) {_ANSWER}"""
 BEAT = f"""
     INSERT INTO owner (id, beat_at_us) VALUES ($1, {NOW})
     ON CONFLICT (id) DO UPDATE SET beat_at_us = excluded.beat_at_us"""
@@ -167,11 +204,9 @@ class PostgresLedger:
         self.owner = owner
         self._clock = clock
         self._retried = retried
-        self._batches = Line(dsn)
+        self._batches = Line(dsn, only_one_for=owner)
         self._upkeep = Line(dsn)
-        self._ahead_us = 0
-        self._opened: set[CounterKey] = set()
-        self._begin = BEGIN.format(BATCH_LOCK, zlib.crc32(owner.encode()) - 2**31)
+        self._known = Known()
         self._is_committing = False
 
     async def close(self) -> None:
@@ -190,6 +225,7 @@ class PostgresLedger:
         """
         give_up = asyncio.get_running_loop().time() + WORK_SECONDS
         for _ in range(ATTEMPTS):
+            self._is_committing = False
             try:
                 return await self._batches.run(lambda connection: self._transaction(connection, batch), give_up)
             except VICTIMS as error:
@@ -200,12 +236,15 @@ class PostgresLedger:
                 if self._is_committing:
                     raise OutcomeUnknown(MESSAGE) from error.__cause__
                 raise
-            self._opened.clear()
+            self._known.forget()
         raise ServiceUnavailable("The gateway's database is too busy; try again shortly.")
 
     async def _transaction(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch) -> Answers:
-        self._is_committing = False
-        await connection.execute(self._begin)
+        if (expected := self._known.expect(batch, self._now_us())) is not None:
+            effects = apply(batch, expected)
+            if is_certain(effects, expected) and await self._write_expected(connection, batch, expected, effects):
+                return effects.answers
+        await connection.execute(BEGIN)
         state = await self._read(connection, batch)
         await self._read_rest(connection, batch, state)
         effects = apply(batch, state)
@@ -213,31 +252,64 @@ class PostgresLedger:
             await self._write(connection, state, effects)
         self._is_committing = True
         await connection.execute("COMMIT")
+        self._known.remember(state, effects)
         return effects.answers
+
+    def _now_us(self) -> int:
+        """Return the database's clock, as far as it is known."""
+        return self._clock() + self._known.ahead_us
+
+    async def _write_expected(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch, state: State, effects: Effects
+    ) -> bool:
+        """Write what was decided on a guess and commit it, all in one statement. False: wrong, nothing was written."""
+        settled = sorted(item.request_id for item in batch.settlements)
+        counters = []
+        for key, found in state.counters.items():
+            change = effects.deltas.get(key) or Counts()
+            counters.append((*key, found.used, found.held, change.used, change.held))
+        arguments = (
+            *_columns(counters, 6),
+            settled,
+            state.revision,
+            state.now_us,
+            _json(ITEM_COLUMNS, map(astuple, state.released_items)),
+            _json(HOLD_COLUMNS, (hold_row(self.owner, *granted) for granted in effects.granted)),
+            _json(ITEM_COLUMNS, item_rows(effects.granted)),
+        )
+        self._is_committing = True
+        if effects.entries:
+            answer = await connection.fetchrow(EXPECT_ALL, *arguments, *_entry_rows(effects))
+        else:
+            answer = await connection.fetchrow(EXPECT_RESERVED, *arguments)
+        self._is_committing = False
+        assert answer is not None  # noqa: S101 - it always has its one row
+        is_sure, now_us = answer
+        self._known.ahead_us = now_us - self._clock()
+        if not is_sure:
+            self._known.was_wrong()
+            return False
+        self._known.was_right()
+        self._known.remember(state, effects)
+        return True
 
     async def _read(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch) -> State:
         """Lock and read. The periods are a guess until the database's clock confirms them."""
         released = sorted({*(item.request_id for item in batch.settlements), *batch.voids})
         state = State(0, 0, {})
-        keys = plan(batch, self._clock() + self._ahead_us)
-        unknown = [key for key in keys if key not in self._opened]
+        keys = plan(batch, self._now_us())
+        unknown = [key for key in keys if key not in self._known.counters]
         while True:
             if unknown:
                 await connection.execute(OPEN_COUNTERS, *_columns(unknown, 2))
-                self._remember(unknown)
             rows = await connection.fetch(LOCK_AND_RELEASE, *_columns(keys, 2), released)
             _take(rows, state)
-            self._ahead_us = state.now_us - self._clock()
+            self._known.ahead_us = state.now_us - self._clock()
             confirmed = plan(batch, state.now_us)
             missing = [key for key in confirmed if key not in state.counters]
             if not missing or missing == unknown:
                 return state
             keys, unknown = confirmed, missing
-
-    def _remember(self, keys: Iterable[CounterKey]) -> None:
-        if len(self._opened) > MOST_KNOWN_COUNTERS:
-            self._opened.clear()
-        self._opened.update(keys)
 
     async def _read_rest(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch, state: State) -> None:
         """Read what is rarely there: calls whose hold is gone, and limits made while a call was in flight."""
@@ -267,8 +339,7 @@ class PostgresLedger:
         inserted = await connection.fetchval(
             WRITE_ALL,
             *reserved,
-            _json(USAGE_COLUMNS, map(usage_row, effects.entries)),
-            *(_json(_ROLLUP_COLUMNS, rows) for rows in rollup_rows(effects.entries)),
+            *_entry_rows(effects),
         )
         if inserted != len(effects.entries):
             raise _Lost
@@ -331,6 +402,16 @@ def _columns(keys: Sequence[tuple[Any, ...]], width: int) -> tuple[list[Any], ..
 
 def _json(columns: Sequence[str], rows: Iterable[Row]) -> str:
     return msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows]).decode()
+
+
+def _entry_rows(effects: Effects) -> tuple[str, str, str]:
+    """Return the rows of usage, usage_hour and usage_day."""
+    hours, days = rollup_rows(effects.entries)
+    return (
+        _json(USAGE_COLUMNS, map(usage_row, effects.entries)),
+        _json(_ROLLUP_COLUMNS, hours),
+        _json(_ROLLUP_COLUMNS, days),
+    )
 
 
 def _take(rows: Iterable[asyncpg.Record], state: State) -> None:

@@ -25,6 +25,8 @@ class Chaos:
         self._delivering = asyncio.Event()
         self._delivering.set()
         self.was_cut = asyncio.Event()
+        self.heard: list[bytes] | None = None
+        """What clients say, from the moment on when a test makes this a list."""
         self.url = url
 
     async def open(self) -> None:
@@ -103,6 +105,8 @@ class Chaos:
         with suppress(OSError):
             while data := await source.read(CHUNK):
                 await self._flowing.wait()
+                if client is not None and self.heard is not None:
+                    self.heard.append(data)
                 if client is not None and self._delay_seconds:
                     await asyncio.sleep(self._delay_seconds)
                 if client is not None and self._cut_at is not None and self._cut_at in data:

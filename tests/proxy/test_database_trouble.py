@@ -304,7 +304,7 @@ async def test_answer_to_a_settlements_commit_that_is_lost_charges_the_call_once
         key = await gateway.key(limits=LIMITS)
         stream = asyncio.create_task(gateway.chat(key, stream=True))
         await provider.request()
-        relay.cut_at(b"COMMIT", delayed=False)
+        relay.cut_at(b'"entry":"final"', delayed=False)  # The one statement that charges the call, and commits.
         gate.set()
         async with asyncio.timeout(ANSWER_SECONDS):
             assert (await stream).content.endswith(DONE)
