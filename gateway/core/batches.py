@@ -56,8 +56,9 @@ class Tally:
         if not 200 <= status < 300:
             return
         self.succeeded += 1
-        if usage is None:
+        if usage is None or usage.lacks_some:
             self.is_whole = False
+        if usage is None:
             return
         self._charge(replace(usage, service_tier=BATCH_TIER))
 

@@ -39,7 +39,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     of the answer, "batch" for batches, "fast" for Anthropic's fast speed; None for the standard one. `is_clamped` tells
     that the reported figures contradicted each other. What `others` used is not in these counts. `surcharge_percent` is
     what each token costs above its listed price, because of where the call was served.
-    `upstream_cost_nano_usd` is what the provider itself says the call cost, None where it does not.
+    `upstream_cost_nano_usd` is what the provider itself says the call cost, None where it does not. `lacks_input` and
+    `lacks_output` tell that the provider has not said all of it, or nothing that could be read: our own count stands if
+    it is more.
     """
 
     input_tokens: int = 0
@@ -65,6 +67,13 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_clamped: bool = False
     others: tuple[OtherModel, ...] = ()
     upstream_cost_nano_usd: int | None = None
+    lacks_input: bool = False
+    lacks_output: bool = False
+
+    @property
+    def lacks_some(self) -> bool:
+        """True where figures of the provider's do not say everything."""
+        return self.lacks_input or self.lacks_output
 
     @property
     def total_tokens(self) -> int:
@@ -80,6 +89,21 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def whole(self) -> "Usage":
         """Return these counts and those of the other models together."""
         return added((self, *(other.usage for other in self.others))) if self.others else self
+
+
+UNTOLD = Usage(lacks_input=True, lacks_output=True)
+"""What a provider says that says nothing."""
+
+
+def at_least(usage: Usage, *, input_tokens: int = 0, output_tokens: int = 0) -> Usage:
+    """Return what was used, with no less input and output than that."""
+    if usage.input_tokens >= input_tokens and usage.output_tokens >= output_tokens:
+        return usage
+    return replace(
+        usage,
+        input_tokens=max(usage.input_tokens, input_tokens),
+        output_tokens=max(usage.output_tokens, output_tokens),
+    )
 
 
 def added(parts: Sequence[Usage]) -> Usage:

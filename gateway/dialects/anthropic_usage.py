@@ -5,7 +5,8 @@
 
 import msgspec
 
-from gateway.core.usage import OtherModel, Usage, added, checked_usage
+from gateway.core.usage import UNTOLD, OtherModel, Usage, added, checked_usage
+from gateway.dialects.lenient import ALL_READ, Unread
 
 MOST_TOKENS = 2**31
 """A thousand times the largest context window there is."""
@@ -14,6 +15,9 @@ _ANYWHERE = frozenset({None, "", "global", "not_available"})
 """Where a model runs that nobody has chosen; those before 4.6 cannot be."""
 _CHOSEN_PERCENT = 10
 """What all tokens cost more where inference is kept in one country (https://platform.claude.com, data residency)."""
+_INPUTS = frozenset({"input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "iterations"})
+_OUTPUTS = frozenset({"output_tokens", "iterations"})
+"""Each tells a part, so that nothing else tells what one says that cannot be read."""
 _OTHERS_KINDS = frozenset({"advisor_message", "fallback_message"})
 """Passes that a model of their own made, at its own price."""
 
@@ -83,16 +87,23 @@ class UsageBlock(Pass, gc=False):
     inference_geo: str | None = None
     iterations: list[Pass] | None = None
 
-    def usage(self) -> Usage | None:
+    def usage(self, unread: Unread = ALL_READ) -> Usage | None:
         """Map a whole block; None for one that says nothing or cannot be."""
-        return _usage(self, NOTHING_USED)
+        used = _usage(self, NOTHING_USED, unread)
+        if used is None or self.iterations or not (self.input_tokens is None or self.output_tokens is None):
+            return used
+        return msgspec.structs.replace(
+            used,
+            lacks_input=used.lacks_input or self.input_tokens is None,
+            lacks_output=used.lacks_output or self.output_tokens is None,
+        )
 
-    def corrected(self, earlier: Usage | None) -> Usage | None:
+    def corrected(self, earlier: Usage | None, unread: Unread = ALL_READ) -> Usage | None:
         """Return the figures of an answer so far with what this block, which can be, says anew."""
-        return _usage(self, earlier or NOTHING_USED) or earlier
+        return _usage(self, earlier or UNTOLD, unread) or earlier
 
 
-def _usage(block: UsageBlock, earlier: Usage) -> Usage | None:
+def _usage(block: UsageBlock, earlier: Usage, unread: Unread) -> Usage | None:
     """Read a block over earlier figures.
 
     Its `iterations`, where it has them, are all passes there were; its top leaves out those of a compaction and of
@@ -105,18 +116,29 @@ def _usage(block: UsageBlock, earlier: Usage) -> Usage | None:
     own = [_pass(one, before) for one in passes if one.others_model is None]
     total = added(own) if own else NOTHING_USED
     thought, searches = _at_top(block, earlier)
+    if "output_tokens" in unread:
+        total = msgspec.structs.replace(
+            total, output_tokens=max(total.output_tokens, min(max(thought, 0), MOST_TOKENS))
+        )
     dearer = earlier.surcharge_percent if block.inference_geo is None else surcharge_percent(block.inference_geo)
     others = [(one.others_model, _pass(one, before)) for one in passes if one.others_model]
     return msgspec.structs.replace(
         total,
         surcharge_percent=dearer,
         reasoning_tokens=min(max(thought, 0), total.output_tokens),
+        lacks_input=_lacks(earlier.lacks_input, block.input_tokens, unread & _INPUTS),
+        lacks_output=_lacks(earlier.lacks_output, block.output_tokens, unread & _OUTPUTS),
         web_searches=min(max(searches, 0), MOST_TOKENS),
         service_tier=_service_tier(block) or earlier.service_tier,
         others=tuple(
             OtherModel(name, msgspec.structs.replace(used, surcharge_percent=dearer)) for name, used in others
         ),
     )
+
+
+def _lacks(lacked: bool, told: int | None, unread: Unread) -> bool:
+    """Tell whether part of what was read, or written, is not known: it cannot be read here, or could not before."""
+    return bool(unread) or (lacked and told is None)
 
 
 def _pass(one: Pass, earlier: Usage) -> Usage:

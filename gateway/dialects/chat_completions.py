@@ -1,11 +1,13 @@
 """`POST /v1/chat/completions`."""
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.core.call import NOTHING, Call, Head, Reading
 from gateway.dialects.chat_parts import Arguments, Content, arguments_text, thought, written
 from gateway.dialects.json_body import change, check_model, decode
-from gateway.dialects.openai import OPENAI, Choices, TokenCap, UsageBlock, is_text_only, usage_from
+from gateway.dialects.lenient import read_lenient, text_of_answer
+from gateway.dialects.openai import FIGURES, OPENAI, Choices, TokenCap, UsageBlock, is_text_only, usage_from
 from gateway.dialects.references import references_in
 
 
@@ -135,31 +137,22 @@ class ChatCompletions:
 
     def read_answer(self, body: bytes) -> Reading:
         """Read usage and text of a whole completion."""
-        if (answer := _answer(body)) is None:
+        answer, unread = read_lenient(body, _answers)
+        if answer is None:
             return NOTHING
         reading = _reading(answer, reads_text=False)
         # Nobody counts the text of an answer that says what it used.
-        return reading if reading.usage is not None else _reading(answer, reads_text=True)
+        if reading.usage is not None and not reading.usage.lacks_output:
+            return reading
+        whole = text_of_answer(body, unread, FIGURES)
+        return replace(reading, text=whole) if whole else _reading(answer, reads_text=True)
 
     def read_event(self, data: bytes) -> Reading:
         """Read one chunk."""
         if data.startswith(b"[DONE]"):
             return Reading(ends=True)
-        answer = _answer(data)
+        answer, _ = read_lenient(data, _answers)
         return NOTHING if answer is None else _reading(answer, reads_text=True)
-
-
-def _answer(data: bytes) -> Answer | None:
-    """Read a completion or a chunk. Of one whose choices have a shape that we don't know the figures are read alone."""
-    try:
-        return _answers.decode(data)
-    except (msgspec.MsgspecError, RecursionError):
-        pass
-    try:
-        told = msgspec.convert({**msgspec.json.decode(data, type=dict[str, object]), "choices": None}, Answer)
-    except (msgspec.MsgspecError, RecursionError):
-        return None
-    return told if told.usage or told.x_groq else None
 
 
 def _reading(answer: Answer, *, reads_text: bool) -> Reading:

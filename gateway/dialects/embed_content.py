@@ -1,6 +1,7 @@
 """`POST /{version}/models/{model}:embedContent` and `:batchEmbedContents`."""
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.core.call import NOTHING, Call, Head, Reading
 from gateway.dialects.gemini import (
@@ -16,6 +17,7 @@ from gateway.dialects.gemini import (
 from gateway.dialects.gemini_references import references_in
 from gateway.dialects.gemini_usage import UsageMetadata
 from gateway.dialects.json_body import decode
+from gateway.dialects.lenient import read_lenient
 
 EMBEDDING_VERBS = ("embedContent", "batchEmbedContents")
 
@@ -94,11 +96,9 @@ class EmbedContent:
 
     def read_answer(self, body: bytes) -> Reading:
         """Read the usage; older models report none, and then our count of the input stands."""
-        try:
-            usage = _answers.decode(body).usage
-        except (msgspec.MsgspecError, RecursionError):
-            return NOTHING
-        return Reading(usage=usage.usage() if usage is not None else None)
+        answer, unread = read_lenient(body, _answers)
+        usage = answer.usage.usage(unread=unread) if answer is not None and answer.usage is not None else None
+        return NOTHING if usage is None else Reading(usage=replace(usage, lacks_output=False))
 
     def read_event(self, data: bytes) -> Reading:
         """Embeddings have no events."""

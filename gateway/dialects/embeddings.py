@@ -1,9 +1,11 @@
 """`POST /v1/embeddings`."""
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.core.call import NOTHING, Call, Head, Reading
 from gateway.dialects.json_body import change, check_model, decode
+from gateway.dialects.lenient import read_lenient
 from gateway.dialects.openai import OPENAI, UsageBlock, usage_from
 
 
@@ -50,11 +52,9 @@ class Embeddings:
 
     def read_answer(self, body: bytes) -> Reading:
         """Read the usage; servers of one's own may report completion tokens, which are 0."""
-        try:
-            block = _answers.decode(body).usage
-        except (msgspec.MsgspecError, RecursionError):
-            return NOTHING
-        return Reading(usage=usage_from(block, None))
+        answer, _ = read_lenient(body, _answers)
+        usage = usage_from(answer.usage, None) if answer is not None else None
+        return NOTHING if usage is None else Reading(usage=replace(usage, lacks_output=False))
 
     def read_event(self, data: bytes) -> Reading:
         """Embeddings have no events."""

@@ -8,12 +8,16 @@ import re
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.core.usage import Usage, checked_usage
 from gateway.dialects.gemini import MOST_TOKENS
+from gateway.dialects.lenient import ALL_READ, Unread
 
 _TIERS = {"FLEX": "flex", "PRIORITY": "priority", "ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority"}
 """How a call was served, by the word that prices know; Vertex calls it a kind of traffic. All else is standard."""
+_INPUTS = frozenset({"promptTokenCount", "toolUsePromptTokenCount"})
+_OUTPUTS = frozenset({"candidatesTokenCount", "thoughtsTokenCount"})
 _BY_PROMPT = re.compile(r"gemini-[12]\b")
 """Models to 2.5 charge a prompt that was grounded once; later ones each search."""
 
@@ -45,14 +49,23 @@ class UsageMetadata(msgspec.Struct, gc=False, rename="camel"):
     service_tier: str | None = None
     traffic_type: str | None = None
 
-    def usage(self, searches: int = 0) -> Usage | None:
-        """Map the block; None for one that says nothing, and for figures that no model could reach."""
+    def usage(self, searches: int = 0, unread: Unread = ALL_READ) -> Usage | None:
+        """Map the block; None for one that says nothing, and for figures that no model could reach.
+
+        What the figures that are `unread`, or not there, would tell the total does, else our own count.
+        """
         prompt, tools = self.prompt_token_count or 0, self.tool_use_prompt_token_count or 0
         candidates, thoughts = self.candidates_token_count or 0, self.thoughts_token_count or 0
         total = self.total_token_count or 0
         figures = (prompt, tools, candidates, thoughts, total)
         if min(figures) < 0 or not 0 < max(figures) <= MOST_TOKENS:
             return None
+        lacks_input = lacks_output = False
+        if not total:
+            lacks_input = self.prompt_token_count is None or bool(unread & _INPUTS)
+            lacks_output = self._tells_no_output or bool(unread & _OUTPUTS)
+        elif unread & _INPUTS and not unread & _OUTPUTS:
+            prompt = max(prompt, total - tools - candidates - thoughts)
         output = max(candidates + thoughts, total - prompt - tools)
         tier = _TIERS.get((self.service_tier or self.traffic_type or "").upper())
         if self._is_text:  # nearly every piece of a stream, and nothing in it to be held against anything else
@@ -62,12 +75,14 @@ class UsageMetadata(msgspec.Struct, gc=False, rename="camel"):
                 reasoning_tokens=thoughts,
                 web_searches=searches,
                 service_tier=tier,
+                lacks_input=lacks_input,
+                lacks_output=lacks_output,
             )
         audio, images = _media(self.prompt_tokens_details or self.prompt_token_details)
         tool_audio, tool_images = _media(self.tool_use_prompt_tokens_details)
         cached_audio, cached_images = _media(self.cache_tokens_details)
         output_audio, output_images = _media(self.candidates_tokens_details)
-        return checked_usage(
+        usage = checked_usage(
             input_tokens=prompt + tools,
             cached_tokens=self.cached_content_token_count,
             input_audio_tokens=audio + tool_audio,
@@ -81,6 +96,11 @@ class UsageMetadata(msgspec.Struct, gc=False, rename="camel"):
             web_searches=searches,
             service_tier=tier,
         )
+        return replace(usage, lacks_input=lacks_input, lacks_output=lacks_output)
+
+    @property
+    def _tells_no_output(self) -> bool:
+        return self.candidates_token_count is None and self.thoughts_token_count is None
 
     @property
     def _is_text(self) -> bool:

@@ -22,6 +22,7 @@ from gateway.dialects.gemini import (
 from gateway.dialects.gemini_references import references_in
 from gateway.dialects.gemini_usage import UsageMetadata, paid_searches
 from gateway.dialects.json_body import decode
+from gateway.dialects.lenient import Unread, names_in, read_lenient, text_of_answer
 
 OutputCap = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Candidates = Annotated[int, msgspec.Meta(ge=1, le=128)]
@@ -140,6 +141,7 @@ _TOLD = _SEARCHING | _DECLARED | {
     "codeExecution", "code_execution", "urlContext", "url_context", "computerUse", "computer_use",
 }  # fmt: skip
 """Tools that cost their tokens, and searches that are told. What others cost, maps say, no answer tells."""
+_FIGURES = names_in(UsageMetadata) | {"usageMetadata"}
 _requests = msgspec.json.Decoder(Request)
 _answers = msgspec.json.Decoder(Answer)
 
@@ -205,25 +207,26 @@ class GenerateContent:
 
     def read_answer(self, body: bytes) -> Reading:
         """Read usage and text of a whole answer."""
-        try:
-            answer = _answers.decode(body)
-        except (msgspec.MsgspecError, RecursionError):
+        answer, unread = read_lenient(body, _answers)
+        if answer is None:
             return NOTHING
-        usage = _usage(answer)
+        usage = _usage(answer, unread)
         # Nobody counts the text of an answer that says what it used.
-        return Reading(usage=usage, text="" if usage is not None else "".join(map(_text, answer.candidates or ())))
+        if usage is not None and not usage.lacks_output:
+            return Reading(usage=usage)
+        text = text_of_answer(body, unread, _FIGURES) or "".join(map(_text, answer.candidates or ()))
+        return Reading(usage=usage, text=text)
 
     def read_event(self, data: bytes) -> Reading:
         """Read one piece of a stream. Its figures stand for all before it, but for the searches made until then.
 
         Those that tell of no output are from before the answer, unless they come with its end.
         """
-        try:
-            answer = _answers.decode(data)
-        except (msgspec.MsgspecError, RecursionError):
+        answer, unread = read_lenient(data, _answers)
+        if answer is None:
             return NOTHING
-        usage = _usage(answer)
-        covers = usage is not None and usage.output_tokens > 0
+        usage = _usage(answer, unread)
+        covers = usage is not None and usage.output_tokens > 0 and not usage.lacks_output
         return Reading(
             corrects=partial(_after, usage) if usage is not None else None,
             early=not covers and all(candidate.finish is None for candidate in answer.candidates or ()),
@@ -245,8 +248,8 @@ def _capped(config: msgspec.Raw | None, output_cap: int) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode({**fields, "maxOutputTokens": output_cap}))
 
 
-def _usage(answer: Answer) -> Usage | None:
-    return answer.usage.usage(_searches(answer)) if answer.usage is not None else None
+def _usage(answer: Answer, unread: Unread) -> Usage | None:
+    return answer.usage.usage(_searches(answer), unread) if answer.usage is not None else None
 
 
 def _after(usage: Usage, earlier: Usage | None) -> Usage:

@@ -1,6 +1,7 @@
 """`POST /v1/messages`, plain and streamed: events say their type; figures come first and are corrected at the end."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -9,6 +10,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.dialects.anthropic import ANTHROPIC
 from gateway.dialects.anthropic_usage import UsageBlock, surcharge_percent
 from gateway.dialects.json_body import change, check_model
+from gateway.dialects.lenient import names_in, read_lenient, text_of_answer
 from gateway.dialects.messages_request import (
     Named,
     decode_request,
@@ -61,6 +63,7 @@ class Event(msgspec.Struct, gc=False):
     usage: UsageBlock | None = None
 
 
+_FIGURES = names_in(UsageBlock) | {"usage"}
 _messages = msgspec.json.Decoder(Message)
 _events = msgspec.json.Decoder(Event)
 
@@ -113,31 +116,32 @@ class Messages:
 
     def read_answer(self, body: bytes) -> Reading:
         """Read a whole message. Nobody counts the text of one that says what it used."""
-        try:
-            message = _messages.decode(body)
-        except (msgspec.MsgspecError, RecursionError):
+        message, unread = read_lenient(body, _messages)
+        if message is None:
             return NOTHING
-        usage = message.usage.usage() if message.usage else None
-        text = "".join(map(_text_of, message.content or ())) if usage is None else ""
+        usage = message.usage.usage(unread) if message.usage else None
+        text = ""
+        if usage is None or usage.lacks_output:
+            text = text_of_answer(body, unread, _FIGURES) or "".join(map(_text_of, message.content or ()))
         return Reading(usage=usage, text=text, object_id=_id(message.container))
 
     def read_event(self, data: bytes) -> Reading:
         """Read one event; those of types that came later say nothing."""
-        try:
-            event = _events.decode(data)
-        except (msgspec.MsgspecError, RecursionError):
-            return NOTHING
+        event, unread = read_lenient(data, _events)
         match event:
             case Event(type="content_block_delta", delta=Delta() as delta):
                 return Reading(text=delta.text or delta.thinking or delta.partial_json or "")
             case Event(type="content_block_start", content_block=Block() as block):
                 return Reading(text=block.text or block.thinking or block.name or "")
             case Event(type="message_start", message=Message(usage=UsageBlock() as usage) as message):
-                return Reading(usage=usage.usage(), early=True, object_id=_id(message.container))
+                return Reading(usage=usage.usage(unread), early=True, object_id=_id(message.container))
             case Event(type="message_delta", usage=UsageBlock() as usage):
-                corrects = usage.corrected if usage.usage() is not None else None
+                told = usage.usage(unread)
+                corrects = partial(usage.corrected, unread=unread) if told is not None else None
                 container = event.delta.container if event.delta else None
-                return Reading(corrects=corrects, covers=corrects is not None, object_id=_id(container))
+                covers = told is not None and not told.lacks_output
+                # Without its output it is as early as the figures that it corrects.
+                return Reading(corrects=corrects, early=not covers, covers=covers, object_id=_id(container))
             case Event(type="message_stop"):
                 return Reading(ends=True)
             case Event(type="error"):

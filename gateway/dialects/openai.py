@@ -7,6 +7,7 @@ import msgspec
 from gateway.core.errors import GatewayError
 from gateway.core.money import told_usd
 from gateway.core.usage import Usage, checked_usage
+from gateway.dialects.lenient import names_in
 
 TokenCap = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]
@@ -43,6 +44,8 @@ class UsageBlock(msgspec.Struct, gc=False):
     cost: msgspec.Raw = msgspec.Raw()
 
 
+FIGURES = names_in(UsageBlock) | {"usage", "x_groq"}
+"""Where they stand in an answer, there is no text."""
 MOST_TOKENS = 2**31
 """A thousand times the largest context window there is."""
 _NO_DETAILS = Details()
@@ -56,14 +59,19 @@ def usage_from(block: UsageBlock | None, service_tier: str | None) -> Usage | No
     totals that no model could reach: such figures are a fault of the provider's, and then our own count stands.
     `prompt_cache_hit_tokens` is DeepSeek's word and `num_cached_tokens` Mistral's. Gemini's compatible endpoint leaves
     thinking out of the completion but not out of the total, so the total decides where it is larger. `cost` is what
-    OpenRouter charged, in USD.
+    OpenRouter charged, in USD. Of a prompt or a completion that is not told, or not so that it could be read, the total
+    tells, else our own count does.
     """
     if block is None or _totals(block) == _NO_TOTALS:
         return None
     if any(total is not None and not 0 <= total <= MOST_TOKENS for total in _totals(block)):
         return None
-    prompt = block.prompt_tokens if block.prompt_tokens is not None else block.input_tokens or 0
-    completion = block.completion_tokens if block.completion_tokens is not None else block.output_tokens or 0
+    given = block.prompt_tokens if block.prompt_tokens is not None else block.input_tokens
+    written = block.completion_tokens if block.completion_tokens is not None else block.output_tokens
+    lacks_input = given is None and (block.total_tokens is None or written is None)
+    lacks_output = written is None and (block.total_tokens is None or given is None)
+    completion = written or 0
+    prompt = max((block.total_tokens or 0) - completion, 0) if given is None else given
     inside = block.prompt_tokens_details or block.input_tokens_details or _NO_DETAILS
     outside = block.completion_tokens_details or block.output_tokens_details or _NO_DETAILS
     cached = inside.cached_tokens
@@ -82,6 +90,8 @@ def usage_from(block: UsageBlock | None, service_tier: str | None) -> Usage | No
         output_audio_tokens=outside.audio_tokens,
         service_tier=None if service_tier in (None, "default", "auto") else service_tier,
     )
+    if lacks_input or lacks_output:
+        usage = msgspec.structs.replace(usage, lacks_input=lacks_input, lacks_output=lacks_output)
     cost = bytes(block.cost)
     return msgspec.structs.replace(usage, upstream_cost_nano_usd=told_usd(cost.decode())) if cost else usage
 

@@ -3,13 +3,15 @@
 from typing import Annotated
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.core.call import NOTHING, Call, Head, Reading
 from gateway.core.errors import InvalidRequest
 from gateway.core.usage import Usage
 from gateway.dialects.chat_parts import Arguments, arguments_text
 from gateway.dialects.json_body import change, check_model, decode
-from gateway.dialects.openai import OPENAI, TokenCap, UsageBlock, is_text_only, usage_from
+from gateway.dialects.lenient import read_lenient, text_of_answer
+from gateway.dialects.openai import FIGURES, OPENAI, TokenCap, UsageBlock, is_text_only, usage_from
 from gateway.dialects.references import references_in
 
 
@@ -187,20 +189,19 @@ def _is_told(tool: str | None) -> bool:
 
 def read_response(body: bytes) -> Reading:
     """Read a whole response, whether it was just made or is looked at again."""
-    try:
-        response = _responses.decode(body)
-    except (msgspec.MsgspecError, RecursionError):
+    response, unread = read_lenient(body, _responses)
+    if response is None:
         return NOTHING
-    return _reading(response, ends=False)
+    reading = _reading(response, ends=False)
+    return replace(reading, text=text_of_answer(body, unread, FIGURES) or reading.text) if unread else reading
 
 
 def read_response_event(data: bytes) -> Reading:
     """Read one event of a response, whether it is made or looked at again."""
     if data.startswith(b"[DONE]"):
         return Reading(ends=True)
-    try:
-        event = _events.decode(data)
-    except (msgspec.MsgspecError, RecursionError):
+    event, _ = read_lenient(data, _events)
+    if event is None:
         return NOTHING
     ends = event.type in TERMINAL
     if event.response is not None:
@@ -224,7 +225,7 @@ def _reading(response: Response, *, ends: bool) -> Reading:
 def _usage(response: Response) -> Usage | None:
     usage = usage_from(response.usage, response.service_tier)
     searches = sum(item.is_search for item in response.output or ())
-    return msgspec.structs.replace(usage, web_searches=searches) if usage is not None and searches else usage
+    return replace(usage, web_searches=searches) if usage is not None and searches else usage
 
 
 def _text(item: OutputItem) -> str:

@@ -15,7 +15,7 @@ from gateway.core.call import Reading, WireFormat
 from gateway.core.errors import GatewayFault, NotFound, UpstreamFailed
 from gateway.core.model_price import ModelPrice
 from gateway.core.upstreams import Upstream
-from gateway.core.usage import Usage
+from gateway.core.usage import UNTOLD, Usage, at_least
 from gateway.dialects import files
 from gateway.dialects.batches import LINE_FORMATS, read_result
 from gateway.ledger.entries import Figures, Outcome, Settlement, Source
@@ -83,10 +83,11 @@ async def conclude(till: Till, job: Job, told: Reading | None) -> None:
 
 
 async def _settlement(till: Till, record: Settlement, upstream: Upstream, told: Reading) -> Settlement:
-    usage, source = told.usage, Source.REPORTED
-    if usage is None:
-        output = await till.counter.text(record.subject.model, told.text) if told.text else 0
-        usage, source = Usage(input_tokens=record.figures.input_tokens, output_tokens=output), Source.COUNTED
+    usage, source = told.usage or UNTOLD, Source.REPORTED
+    if usage.lacks_some:
+        output = await till.counter.text(record.subject.model, told.text) if told.text and usage.lacks_output else 0
+        counted = record.figures.input_tokens if usage.lacks_input else 0
+        usage, source = at_least(usage, input_tokens=counted, output_tokens=output), Source.COUNTED
     cost, rates = charge(_price(till, record, upstream), usage, record.admitted_at_us // MICROSECONDS)
     figures = figures_of(usage, cost, requests=record.figures.requests, succeeded=record.figures.succeeded)
     tier = safe(usage.service_tier, 32) or ""

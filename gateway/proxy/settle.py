@@ -20,7 +20,7 @@ from gateway.core.errors import ServiceUnavailable
 from gateway.core.media import Media, tells_all, with_measures, with_tokens
 from gateway.core.rates import Unit
 from gateway.core.selection import Route
-from gateway.core.usage import Usage
+from gateway.core.usage import UNTOLD, Usage, at_least
 from gateway.ledger.entries import Outcome, Settlement, Source
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.till import ANSWERED, COMPLETED, MICROSECONDS, REPORTED, Till, charge, report, settlement_of
@@ -122,16 +122,17 @@ async def measured(till: Till, exchange: Exchange) -> tuple[Usage, Source]:
     if exchange.call is not None and exchange.call.media is not None:
         return await _media_measured(till, exchange, exchange.call.media, reported)
     whole = meter is None or (not meter.early and (exchange.outcome is COMPLETED or meter.ended))
-    if reported is not None and whole:
+    if reported is not None and whole and not reported.lacks_some:
         return reported, REPORTED
-    prompt = await _prompt_tokens(till, exchange)
-    output = await _written_tokens(till, exchange)
-    if exchange.thinks and _is_cut(exchange) and (reported is None or (meter is not None and meter.early)):
-        output = max(output, _calibrated_tokens(till, exchange))
     if reported is None:
-        return Usage(input_tokens=prompt, output_tokens=output), COUNTED
-    # Cut short: figures that the provider sent on the way stand, unless we have delivered more since.
-    return _at_least(reported, output), REPORTED if reported.output_tokens >= output else COUNTED
+        reported = UNTOLD
+    prompt = await _prompt_tokens(till, exchange) if reported.lacks_input else 0
+    output = 0 if whole and not reported.lacks_output else await _written_tokens(till, exchange)
+    if exchange.thinks and _is_cut(exchange) and (reported.lacks_output or (meter is not None and meter.early)):
+        output = max(output, _calibrated_tokens(till, exchange))
+    # Figures that the provider sent on the way stand, unless we have counted more than they say.
+    used = at_least(reported, input_tokens=prompt, output_tokens=output)
+    return used, REPORTED if used is reported and not reported.lacks_some else COUNTED
 
 
 def _is_cut(exchange: Exchange) -> bool:
@@ -225,9 +226,3 @@ async def _prompt_tokens(till: Till, exchange: Exchange) -> int:
     if exchange.prompt is None and call is not None and route is not None:
         exchange.prompt = await till.counter.prompt_for(call, route.model)
     return exchange.prompt.tokens if exchange.prompt is not None else 0
-
-
-def _at_least(usage: Usage, output_tokens: int) -> Usage:
-    if usage.output_tokens >= output_tokens:
-        return usage
-    return msgspec.structs.replace(usage, output_tokens=output_tokens)

@@ -4,28 +4,17 @@ The shapes of a request forbid unknown fields inside, so a body without any is r
 out and named, as `field.inner` by the field at the top that they stand below, and the fates say what becomes of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
 from msgspec import inspect
 
 from gateway.dialects.json_body import validation_error
+from gateway.dialects.lenient import alternatives, fields_in, kind_of, shapes_of, struct_of, values_in
 
 Fields = Mapping[str, msgspec.Raw]
 T = TypeVar("T")
-
-
-class Typed(msgspec.Struct, gc=False):
-    """Of an object, of which kind it is."""
-
-    type: object = None
-
-
-_kinds = msgspec.json.Decoder(Typed)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_lists = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def _nothing(_kind: str) -> bool:
@@ -39,7 +28,7 @@ def read_named(
 
     Of an object inside whose `type` `is_lost`, only that is read, and nothing in it is named. Raises InvalidRequest.
     """
-    fields = _fields.decode(body)
+    fields = fields_in(body)
     try:
         return decoder.decode(body), fields
     except msgspec.ValidationError:
@@ -54,22 +43,13 @@ def read_named(
 def _known(fields: Fields, kind: type, is_lost: Callable[[str], bool]) -> tuple[bytes, dict[str, msgspec.Raw]]:
     """Return the body without what is unknown inside of its fields, and that."""
     unread: dict[str, msgspec.Raw] = {}
-    shapes = _shapes(kind)
+    shapes = shapes_of(kind)
     read = {
         name: _Reader(name, unread, is_lost).read(value, shapes[name])
         for name, value in fields.items()
         if name in shapes
     }
     return msgspec.json.encode(read), unread
-
-
-@cache
-def _shapes(kind: type) -> Mapping[str, inspect.Type]:
-    return {field.encode_name: inspect.type_info(field.type) for field in msgspec.structs.fields(kind)}
-
-
-def _fields_of(shape: inspect.StructType) -> Mapping[str, inspect.Type]:
-    return {field.encode_name: field.type for field in shape.fields}
 
 
 class _Reader:
@@ -82,24 +62,24 @@ class _Reader:
 
     def read(self, value: msgspec.Raw, shape: inspect.Type) -> msgspec.Raw:
         """Return a value without unknown fields; one of another shape as it is."""
-        shapes = shape.types if isinstance(shape, inspect.UnionType) else (shape,)
+        shapes = alternatives(shape)
         match bytes(value)[:1]:
             case b"{":
-                if (struct := _struct_of(value, shapes)) is not None:
+                if (struct := struct_of(value, shapes)) is not None:
                     return self._object(value, struct)
             case b"[":
                 inner = next((one.item_type for one in shapes if isinstance(one, inspect.ListType)), None)
                 if inner is not None:
-                    return _raw([self.read(one, inner) for one in _lists.decode(value)])
+                    return _raw([self.read(one, inner) for one in values_in(value)])
         return value
 
     def _object(self, value: msgspec.Raw, struct: inspect.StructType) -> msgspec.Raw:
-        kind = _kinds.decode(value).type
+        kind = kind_of(value)
         if isinstance(kind, str) and self._is_lost(kind):
             return _raw({"type": kind})
-        known = _fields_of(struct)
+        known = shapes_of(struct.cls)
         read: dict[str, msgspec.Raw] = {}
-        for name, inside in _fields.decode(value).items():
+        for name, inside in fields_in(value).items():
             if name in known:
                 read[name] = self.read(inside, known[name])
             elif name == struct.tag_field:
@@ -107,13 +87,6 @@ class _Reader:
             elif bytes(inside) != b"null":
                 self._unread[f"{self._top}.{name}"] = inside
         return _raw(read)
-
-
-def _struct_of(value: msgspec.Raw, shapes: Sequence[inspect.Type]) -> inspect.StructType | None:
-    """Return the shape of an object: of several the one whose tag it has."""
-    structs = [shape for shape in shapes if isinstance(shape, inspect.StructType)]
-    kind = _kinds.decode(value).type if len(structs) > 1 else None
-    return next((struct for struct in structs if len(structs) == 1 or struct.tag == kind), None)
 
 
 def _raw(value: object) -> msgspec.Raw:

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from gateway.core.usage import MAX_COUNT, OtherModel, Usage, checked_usage, with_media
 
 MEDIA = ("images", "audio_ms", "characters")
-WORDS = ("service_tier", "image_size", "image_quality", "surcharge_percent", "is_clamped", "others")
+WORDS = (
+    "service_tier",
+    "image_size",
+    "image_quality",
+    "surcharge_percent",
+    "is_clamped",
+    "others",
+    "lacks_input",
+    "lacks_output",
+)
 COUNTS = [name for name in Usage.__struct_fields__ if name not in (*MEDIA, *WORDS, "upstream_cost_nano_usd")]
 SMALL = st.integers(-5, 60) | st.none()
 WILD = st.integers(-(2**70), 2**70) | st.none()

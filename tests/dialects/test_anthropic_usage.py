@@ -158,4 +158,4 @@ def test_passes_are_what_there_was_and_the_top_is_not() -> None:
 
 def test_correction_without_anything_before_stands_alone() -> None:
     block = msgspec.convert({"output_tokens": 5}, UsageBlock)
-    assert block.corrected(None) == Usage(output_tokens=5)
+    assert block.corrected(None) == Usage(output_tokens=5, lacks_input=True)

@@ -114,6 +114,8 @@ def test_text_in_parts_is_counted_as_text() -> None:
     assert ChatCompletions().read_event(event).text == 'f{"a":1}'
 
 
-def test_answer_that_nobody_can_read_and_that_has_no_figures_says_nothing() -> None:
+def test_answer_that_nobody_can_read_and_that_has_no_figures_is_all_text() -> None:
     body = msgspec.json.encode({"choices": [{"index": 0, "message": {"content": 7}}]})
-    assert ChatCompletions().read_answer(body) is NOTHING
+    assert ChatCompletions().read_answer(body).usage is None
+    assert ChatCompletions().read_answer(body).text == body.decode()
+    assert ChatCompletions().read_answer(b"[") is NOTHING
