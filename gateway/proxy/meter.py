@@ -83,6 +83,14 @@ class Meter:
             return self.held + rest
         return self._read(rest) + self.held
 
+    def look_at_rest(self) -> None:
+        """Take the figures of an event that was cut behind its data: nobody is sent it, but the provider has told them.
+
+        For a stream that is over; of one that ended in order nothing is left.
+        """
+        if rest := self._buffer.rest():
+            self._note(self._format.read_event(self._data_of(rest)))
+
     def delivered(self) -> int:
         """Return the output tokens that the client has been sent, by our count."""
         self._count_kept()

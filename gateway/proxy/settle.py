@@ -115,6 +115,8 @@ async def _forget_job(till: Till, request_id: str) -> None:
 async def measured(till: Till, exchange: Exchange) -> tuple[Usage, Source]:
     """Return what the call used and who says so."""
     meter = exchange.meter
+    if meter is not None:
+        meter.look_at_rest()
     reported = exchange.usage or (meter.usage if meter is not None else None)
     failed = exchange.status != 0 and exchange.status not in ANSWERED
     if not exchange.sent or failed or (exchange.call is not None and exchange.call.is_free):

@@ -8,10 +8,10 @@ import pytest
 from anthropic.types import MessageParam, TextBlockParam
 
 from gateway.core.limits import Interval, Metric
-from tests.anthropic_events import CLAUDE, STOP, claude, message, message_delta, messages_body, start, usage
+from tests.anthropic_events import CLAUDE, STOP, claude, message, message_delta, messages_body, start, usage, words
 from tests.events import EVENT_STREAM, JSON
 from tests.gateway import RunningGateway, running_gateway
-from tests.provider import Provider
+from tests.provider import Cut, Provider, Step
 
 HI: list[MessageParam] = [{"role": "user", "content": "Hi"}]
 
@@ -75,6 +75,22 @@ async def test_figures_that_the_end_of_a_stream_corrects_are_charged(gateway: Ru
     await gateway.post(await gateway.key(), "/v1/messages", messages_body(stream=True))
     row = await gateway.charged()
     assert (row.input_tokens, row.output_tokens) == (404_500, 900)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2])
+@pytest.mark.parametrize("said", [[], words("one ", "two ", "three")])
+async def test_figures_of_the_start_are_charged_wherever_the_stream_breaks_off(
+    gateway: RunningGateway, cut: int, said: list[bytes]
+) -> None:
+    cache = {"cache_creation_input_tokens": 300, "cache_read_input_tokens": 2_000}
+    whole = b"".join([start(usage=usage(10, 1, **cache, cache_creation=None)), *said])
+    sent: list[Step] = [whole[: len(whole) - cut], Cut.CLOSE]
+    gateway.provider.answer(200, EVENT_STREAM, sent, framing="chunked")
+    await gateway.post(await gateway.key(), "/v1/messages", messages_body(stream=True))
+    row = await gateway.charged()
+    assert (row.outcome, row.input_tokens, row.cached_tokens) == ("upstream_failed", 2_310, 2_000)
+    assert row.cache_write_tokens == 300
+    assert 1 <= row.output_tokens <= 12
 
 
 async def test_passes_of_other_models_are_charged_at_their_own_price(gateway: RunningGateway) -> None:

@@ -91,6 +91,18 @@ def test_meter_counts_the_text_delivered_and_no_envelope() -> None:
     assert fed.delivered() == len("Hello there")
 
 
+def test_meter_takes_the_figures_of_an_event_that_was_cut_behind_its_data() -> None:
+    told = usage_chunk(10, 3)
+    for missing in range(len(told)):
+        reader = meter(wants_usage=True)
+        reader.feed(chunk("Hello"))
+        reader.feed(told[: len(told) - missing])
+        reader.look_at_rest()
+        assert (reader.usage is not None) == (missing <= 2), missing
+        reader.look_at_rest()
+        assert reader.delivered() == 5
+
+
 def test_meter_counts_text_beyond_what_it_keeps() -> None:
     fed = meter()
     for _ in range(100):
