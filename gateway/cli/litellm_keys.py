@@ -90,8 +90,11 @@ class Mover:
         for person in self._books.people:
             if person.email and re.match(EMAIL, person.email):
                 self._user(person, person.email)
-            elif person.email:
-                self.brought.notes.append(f"`{person.email}` is no e-mail address: its keys are service accounts'.")
+            elif person.email or person.terms.binds:
+                lost = " Its budget and rates do not come." if person.terms.binds else ""
+                self.brought.notes.append(
+                    f"User {person.id} has no e-mail address, its keys belong to service accounts.{lost}"
+                )
         for key in self._books.keys:
             if key.digest not in self._known:
                 self._key(key, named)

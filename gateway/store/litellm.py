@@ -44,6 +44,12 @@ class Terms:
     requests_per_minute: int | None
     parallel_requests: int | None
 
+    @property
+    def binds(self) -> bool:
+        """Tell whether anything is said."""
+        rates = self.tokens_per_minute, self.requests_per_minute, self.parallel_requests
+        return self.max_budget is not None or any(rate is not None for rate in rates)
+
 
 @dataclass(frozen=True, slots=True)
 class Team:

@@ -310,7 +310,7 @@ async def test_what_binds_a_key_there_and_cannot_come_is_told(theirs: str, datab
     assert "Of team Research these do not come: organization's budget and models. Look after that." in notes
     assert "Of key ann laptop these do not come: budgets by model, list of routes. Look after that." in notes
     assert [note for note in notes if note.startswith("Of key LiteLLM") and "rates by model" in note]
-    assert [note for note in notes if note.startswith("`a b` is no e-mail address")]
+    assert [note for note in notes if note.startswith("User u2 has no e-mail") and "budget and rates do not" in note]
     assert len(notes) == 5  # the last is that of a budget for 14 days
 
 
