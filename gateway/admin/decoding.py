@@ -39,9 +39,8 @@ def decode_query(query: bytes, shape: type[T]) -> T:
     arrays = {field.encode_name for field in msgspec.structs.fields(shape) if _is_array(field.type)}
     values: dict[str, str | list[str]] = {}
     for name, value in pairs:
-        name = name.removesuffix("[]")
-        if name in arrays:
-            values.setdefault(name, []).append(value)  # type: ignore[union-attr]  # arrays hold lists only
+        if (array := name.removesuffix("[]")) in arrays:
+            values.setdefault(array, []).append(value)  # type: ignore[union-attr]  # arrays hold lists only
         elif name in values:
             raise InvalidRequest(f"`{name}` is there twice.", param=name, code="invalid_value")
         else:

@@ -26,10 +26,21 @@ class ProjectObject(msgspec.Struct, frozen=True):
     object: str = "organization.project"
 
 
-class NamedProject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a project is made of, and what can change of it."""
+class NewProject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a project is made of. The rest of OpenAI's fields may be sent as null, as some tools do."""
 
     name: Name
+    external_key_id: None = None
+    geography: None = None
+    residency: None = None
+
+
+class ProjectChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What can change of a project; null stays."""
+
+    name: Name | None = None
+    external_key_id: None = None
+    geography: None = None
 
 
 class ListProjects(Paging, frozen=True, forbid_unknown_fields=True):
@@ -38,7 +49,7 @@ class ListProjects(Paging, frozen=True, forbid_unknown_fields=True):
     include_archived: bool = False
 
 
-async def create_project(request: AdminRequest[Nothing, NamedProject]) -> ProjectObject:
+async def create_project(request: AdminRequest[Nothing, NewProject]) -> ProjectObject:
     """Make a project."""
     id = request.new_id("project")
 
@@ -63,13 +74,13 @@ async def retrieve_project(request: AdminRequest[Nothing, Nothing]) -> ProjectOb
     return _show(await request.read(lambda connection: projects.get(connection, request.path["project_id"])))
 
 
-async def update_project(request: AdminRequest[Nothing, NamedProject]) -> ProjectObject:
+async def update_project(request: AdminRequest[Nothing, ProjectChanges]) -> ProjectObject:
     """Rename a project."""
     id = request.path["project_id"]
 
     def work(connection: Connection) -> Changed[projects.Project]:
         before = projects.get(connection, id)
-        after = projects.rename(connection, id, request.body.name)
+        after = projects.rename(connection, id, request.body.name or before.name)
         return Changed(after, id, before, after, id)
 
     return _show(await request.change("project.updated", work))
@@ -93,9 +104,9 @@ def _show(project: projects.Project) -> ProjectObject:
 
 
 ROUTES = (
-    AdminRoute("POST", PROJECTS, create_project, Access.OWNER, Nothing, NamedProject),
+    AdminRoute("POST", PROJECTS, create_project, Access.OWNER, Nothing, NewProject),
     AdminRoute("GET", PROJECTS, list_projects, Access.READER, ListProjects, Nothing),
     AdminRoute("GET", PROJECT, retrieve_project, Access.READER, Nothing, Nothing),
-    AdminRoute("POST", PROJECT, update_project, Access.OWNER, Nothing, NamedProject),
+    AdminRoute("POST", PROJECT, update_project, Access.OWNER, Nothing, ProjectChanges),
     AdminRoute("POST", f"{PROJECT}/archive", archive_project, Access.OWNER, Nothing, Nothing),
 )

@@ -59,11 +59,14 @@ class NewUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What can change of a user; what is absent or null stays."""
+    """What can change of a user; what is absent or null stays. OpenAI's last three may be sent as null only."""
 
     name: Name | None = None
     role: Role | None = None
     disabled: bool | None = None
+    role_id: None = None
+    developer_persona: None = None
+    technical_level: None = None
 
 
 class ListUsers(Paging, frozen=True, forbid_unknown_fields=True):

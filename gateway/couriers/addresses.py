@@ -15,6 +15,8 @@ def is_public(text: str) -> bool:
         hidden = _hidden(address)
         if hidden is not None:
             return is_public(str(hidden))
+        if address.is_site_local:
+            return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 

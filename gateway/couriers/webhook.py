@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import socket
+from errno import EACCES
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -37,7 +38,7 @@ class PublicResolver(AbstractResolver):
         results: list[ResolveResult] = []
         for its_family, _, protocol, _, address in found:
             if not is_public(str(address[0])):
-                raise OSError(f"{host} {NOT_ALLOWED}")
+                raise OSError(EACCES, f"{host} {NOT_ALLOWED}")  # only what has a number is told on by the client
             results.append(
                 ResolveResult(
                     hostname=host, host=str(address[0]), port=port, family=its_family, proto=protocol,

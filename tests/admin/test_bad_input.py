@@ -64,6 +64,8 @@ async def test_cursor_that_was_tampered_with_is_refused(administration: Administ
         assert error(response)[:2] == (400, "limit"), (limit, response.text)
     twice = await administration.http.get(f"{url}?limit=1&limit=2")
     assert error(twice)[:2] == (400, "limit")
+    unknown = await administration.http.get(f"{url}?limit[]=1")
+    assert error(unknown)[1:] == ("limit[]", "unknown_parameter")
 
 
 def _fields(path: str) -> set[str]:

@@ -20,6 +20,24 @@ async def test_project_is_created_renamed_and_archived(administration: Administr
     assert await projects.retrieve(made.id) == archived
 
 
+async def test_fields_of_openais_that_mean_nothing_here_may_be_null(administration: Administration) -> None:
+    projects, users = administration.owner.admin.organization.projects, administration.owner.admin.organization.users
+    made = await projects.create(name="Search", external_key_id=None, geography=None, residency=None)
+    for changes in ({}, {"name": None}, {"external_key_id": None, "geography": None}):
+        assert await projects.update(made.id, **changes) == made
+    user = await administration.made("/users", {"email": "ada@example.com", "name": "Ada", "role": "owner"})
+    changed = await users.update(user, role=None, role_id=None, developer_persona=None, technical_level=None)
+    assert changed.role == "owner"
+    for path, field in (
+        (f"/projects/{made.id}", "geography"),
+        ("/projects", "residency"),
+        (f"/users/{user}", "role_id"),
+    ):
+        refused = await administration.post(path, {"name": "Find", field: "EU"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
+    assert [project.name async for project in projects.list()] == ["Search"]
+
+
 async def test_archived_project_changed_is_a_conflict(administration: Administration) -> None:
     projects = administration.owner.admin.organization.projects
     made = await projects.create(name="Search")

@@ -76,9 +76,15 @@ async def test_private_address_is_not_even_connected_to(provider: Provider, host
     assert provider.connections == 0
 
 
-async def test_name_that_leads_to_a_private_address_is_not_resolved() -> None:
+async def test_name_that_leads_to_a_private_address_is_not_resolved_and_the_log_says_why() -> None:
     with pytest.raises(OSError, match="GATEWAY_WEBHOOK_PRIVATE"):
         await PublicResolver().resolve("localhost", 443)
+    courier = WebhookCourier(Hook("https://localhost/", signing_key(SECRET)))
+    try:
+        with pytest.raises(NotDelivered, match="localhost is a private address, which GATEWAY_WEBHOOK_PRIVATE"):
+            await courier.send(NOTICE, (), 0.0)
+    finally:
+        await courier.close()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +94,7 @@ async def test_name_that_leads_to_a_private_address_is_not_resolved() -> None:
         ("10.1.2.3", False), ("172.16.0.1", False), ("192.168.1.1", False), ("127.0.0.1", False), ("0.0.0.1", False),
         ("100.64.0.1", False), ("169.254.169.254", False), ("224.0.0.1", False), ("240.0.0.1", False),
         ("255.255.255.255", False), ("192.0.2.1", False), ("198.18.0.1", False), ("::1", False), ("::", False),
-        ("fc00::1", False), ("fe80::1", False), ("fe80::1%eth0", False), ("ff02::1", False),
+        ("fc00::1", False), ("fe80::1", False), ("fe80::1%eth0", False), ("fec0::1", False), ("ff02::1", False),
         ("::ffff:10.0.0.1", False), ("64:ff9b::a00:1", False), ("64:ff9b:1::a00:1", False), ("2002:a00:1::", False),
         ("2001:0:4136:e378:8000:63bf:f5ff:fffe", False), ("nonsense", False), ("", False),
     ],
