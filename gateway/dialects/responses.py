@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.core.call import NOTHING, Call, Head, Reading
 from gateway.core.errors import InvalidRequest
-from gateway.core.usage import Usage
+from gateway.core.usage import UNTOLD, Usage
 from gateway.dialects.chat_parts import Arguments, arguments_text
 from gateway.dialects.json_body import change, check_model, decode
 from gateway.dialects.lenient import read_lenient, text_of_answer
@@ -101,6 +101,7 @@ class Event(msgspec.Struct, gc=False):
 
     type: str = ""
     response: Response | None = None
+    item: OutputItem | None = None
     delta: object = None
 
 
@@ -116,7 +117,7 @@ DECISIVE = (
     b'"model"', b'"stream"', b'"max_output_tokens"', b'"previous_response_id"', b'"conversation"', b'"prompt"',
     b'"background"', b'"store"', b'"input"', b'"service_tier"',
 )  # fmt: skip
-SIGNS = (b'"response"', b'"error"', b"[DONE]")
+SIGNS = (b'"response"', b'"error"', b"[DONE]", b'"web_search_call"')
 _requests = msgspec.json.Decoder(Request)
 _responses = msgspec.json.Decoder(Response)
 _events = msgspec.json.Decoder(Event)
@@ -206,6 +207,8 @@ def read_response_event(data: bytes) -> Reading:
     ends = event.type in TERMINAL
     if event.response is not None:
         return _reading(event.response, ends=ends)
+    if event.type == "response.output_item.done" and event.item is not None and event.item.is_search:
+        return Reading(corrects=_searched_once_more)
     text = event.delta if isinstance(event.delta, str) and event.type.endswith(".delta") else ""
     return Reading(ends=ends, error=event.type == "error", text=text)
 
@@ -220,6 +223,12 @@ def _reading(response: Response, *, ends: bool) -> Reading:
         object_id=response.id,
         is_over=None if response.status is None else response.status not in AT_WORK,
     )
+
+
+def _searched_once_more(earlier: Usage | None) -> Usage:
+    """Return the figures so far and a search more: the end, which tells of all of them, may not come."""
+    known = earlier or UNTOLD
+    return replace(known, web_searches=known.web_searches + 1)
 
 
 def _usage(response: Response) -> Usage | None:

@@ -8,7 +8,7 @@ import pytest
 from gateway.core.limits import Interval, Metric
 from tests.events import EVENT_STREAM, JSON, event, response, response_events
 from tests.gateway import MODEL, RunningGateway, chat_body
-from tests.provider import compose
+from tests.provider import Cut, Step, compose
 
 
 def search(kind: str = "search") -> dict[str, Any]:
@@ -29,6 +29,30 @@ async def test_searches_of_the_web_are_charged_one_by_one(gateway: RunningGatewa
     assert (await gateway.post(key, "/v1/responses", asked)).status_code == 200
     row = await gateway.charged()
     assert row.cost_nano_usd == 12 * 150 + 7 * 600 + 2 * 10_000_000
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_searches_of_a_stream_are_charged_whether_its_end_comes_or_not(
+    gateway: RunningGateway, ends: bool
+) -> None:
+    *begun, last = response_events()
+    found = [search(), search("open_page"), search()]
+    events = [
+        event({"type": f"response.output_item.{when}", "output_index": n, "item": item}, f"response.output_item.{when}")
+        for n, item in enumerate(found)
+        for when in ("added", "done")
+    ]
+    whole = response()
+    whole["output"] = [*found, *whole["output"]]
+    last = event({"type": "response.completed", "response": whole}, "response.completed")
+    sent: list[Step] = [*begun, *events, last if ends else Cut.CLOSE]
+    gateway.provider.answer(200, EVENT_STREAM, sent, framing="chunked")
+    asked = {"model": MODEL, "input": "Hi", "tools": [{"type": "web_search"}], "stream": True}
+    await gateway.post(await gateway.key(), "/v1/responses", asked)
+    row = await gateway.charged()
+    assert row.source == ("reported" if ends else "counted")
+    assert row.cost_nano_usd == row.input_tokens * 150 + row.output_tokens * 600 + 2 * 10_000_000
+    assert row.input_tokens > 0 and row.output_tokens > 0
 
 
 async def test_searches_that_may_be_made_are_held(gateway: RunningGateway) -> None:
