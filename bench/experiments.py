@@ -193,6 +193,8 @@ def overload(bench: Bench) -> list[Row]:
         row(f"calls lost {strain}", "%", lambda one: 100 * one.flood_lost, _for_gateways(50)),
         row("  of all calls refused then", "%", lambda one: 100 * one.refused, {}),
         row("  slowest health check then", "ms", lambda one: 1000 * one.slowest_probe, _for_gateways(100)),
+        row("  slowest on a new connection", "ms", lambda one: 1000 * one.slowest_new_probe, _for_gateways(100)),
+        row("  the machine's own lateness then", "ms", lambda one: 1000 * one.lateness, {}),
         row("  memory grown then", "MiB", lambda one: one.grown_bytes / MEBIBYTE, _for_gateways(100)),
     ]
 
@@ -205,6 +207,8 @@ class Overloaded:
     flood_lost: float
     refused: float
     slowest_probe: float
+    slowest_new_probe: float
+    lateness: float
     grown_bytes: int
 
 
@@ -218,15 +222,15 @@ def _overloaded(bench: Bench, target: Target) -> Overloaded:
         1 - crowd / ceiling,
         1 - answered / ceiling,
         refused,
-        slowest,
+        *slowest,
         max(resident_bytes(target.pid) - before, 0),
     )
 
 
-async def _flooded(target: Target, rate: float, seconds: float) -> tuple[float, float, float]:
-    """Return the calls that were served per second, the share that was refused, and the slowest health check."""
+async def _flooded(target: Target, rate: float, seconds: float) -> tuple[float, float, tuple[float, float, float]]:
+    """Return the calls that were served per second, the share that was refused, and what `bench.probe` saw."""
     async with await Load.connect(replace(target.call(), may_be_refused=True), OVERLOAD_CONNECTIONS) as load:
-        probing = asyncio.create_task(_slowest_probe(target, seconds))
+        probing = asyncio.create_task(_slowest_probes(target, seconds))
         started_at = time.perf_counter()
         latencies = await load.at_rate(rate, seconds)
         elapsed_seconds = time.perf_counter() - started_at
@@ -234,11 +238,12 @@ async def _flooded(target: Target, rate: float, seconds: float) -> tuple[float, 
         return len(latencies) / elapsed_seconds, load.refused / calls, await probing
 
 
-async def _slowest_probe(target: Target, seconds: float) -> float:
+async def _slowest_probes(target: Target, seconds: float) -> tuple[float, float, float]:
     command = (sys.executable, "-m", "bench.probe", str(target.server.port), str(seconds))
     probing = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     printed, _ = await probing.communicate()
-    return float(printed)
+    kept, new, late = map(float, printed.split())
+    return kept, new, late
 
 
 def _sample(bench: Bench, clients: int, stream: Stream | None, target: Target, *, script: Script = OPENAI) -> Sample:

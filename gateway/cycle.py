@@ -43,8 +43,9 @@ class Cycle(RequestResponseCycle):
             self._write(message)
         return self.sent
 
-    def answer(self, status: int, headers: RawHeaders, body: bytes) -> None:
+    def answer(self, refusal: "Refusal") -> None:
         """Write a whole answer without asking the application."""
+        status, headers, body, _ = refusal
         self.response_started = True
         self.head = self._render_head(status, (*headers, (b"content-length", b"%d" % len(body))))
         self._send_body(body, more=False)
@@ -120,11 +121,12 @@ class Cycle(RequestResponseCycle):
 
 
 class Refusal(NamedTuple):
-    """What is answered in place of serving a request."""
+    """What is answered in place of serving a request: in its turn, or at once, which must be rare."""
 
     status: int
     headers: RawHeaders
     body: bytes
+    at_once: bool = False
 
 
 TurnAway = Callable[[str, bytes, RawHeaders], Refusal | None]
@@ -152,6 +154,6 @@ class Refusals:
             cycle, refusal = self._waiting.popleft()
             # Of pipelined requests only the last one hears that the client is gone, so the transport is asked.
             if not cycle.transport.is_closing():
-                cycle.answer(*refusal)
+                cycle.answer(refusal)
         if self._waiting:
             self._loop.call_soon(self._next_turn)

@@ -215,8 +215,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._begin_cycle()
         self._in_headers = False
         self.deadline = self.guard.now + bounds.body_grace_seconds
-        if self.guard.draining or self.parser.should_upgrade():
-            self.cycle.keep_alive = False
+
+    def _is_last(self) -> bool:
+        """Tell whether the answer to what is being parsed closes the connection."""
+        return self.guard.draining or self.parser.should_upgrade()
 
     def _begin_cycle(self) -> None:
         """Serve the request whose headers are complete, now or behind the one that is being answered."""
@@ -240,7 +242,7 @@ class GuardedProtocol(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self._is_last(),
             on_response=self.on_response_complete,
         )
         self.cycle.sent = self.guard.sent
@@ -248,6 +250,8 @@ class GuardedProtocol(HttpToolsProtocol):
             refusal = self.guard.turn_away(self.scope["method"], raw_path, self.headers)
             if refusal is None or self.flow.write_paused:  # only the application waits for a client that does not read
                 self._start_asgi_task(self.cycle, self.app)
+            elif refusal.at_once:
+                self.cycle.answer(refusal)
             else:
                 self.guard.refusals.add(self.cycle, refusal)
         else:

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.admin.boundary import Access, Services, authenticate, rendered
 from gateway.core.errors import GatewayError
 from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.sources import new_request_id
 from gateway.store import revision
 
 READY_SECONDS = 1.0
@@ -31,6 +32,11 @@ class Operations:
     async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The event loop is alive; nothing else is asked."""
         await Response()(scope, receive, send)
+
+    def in_brief(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers of the same answer where nothing else can be asked."""
+        request_id = new_request_id().encode()
+        return [(b"x-request-id", request_id), (b"request-id", request_id)]
 
     async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Calls can be served: not draining, and the database answered lately."""

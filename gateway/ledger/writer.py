@@ -22,7 +22,9 @@ from gateway.ledger.entries import Grant, OutcomeUnknown, Refused, Reservation, 
 from gateway.ledger.spool import Spool
 from gateway.ledger.standin import SPOOL_AFTER_SECONDS, SpoolObserver, StandIn, WaitingSettlement
 
-MOST_IN_A_BATCH = 500
+MOST_IN_A_BATCH = 128
+"""Reservations, and as many settlements. What is committed together goes on together, in one turn of the event loop:
+more would hold up everybody else, and save next to nothing."""
 RETRY_SECONDS = 0.5
 CALM = 2
 """A batch of no more than this says that hardly anybody else comes: then nobody waits for company."""

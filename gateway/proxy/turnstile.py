@@ -24,10 +24,11 @@ class Turnstile:
     `at_desk` is how many wait for their key or to be admitted; the endpoint keeps it. `turned_away` counts the refused.
     """
 
-    __slots__ = ("_begun", "_line", "_most_waiting", "at_desk", "turned_away")
+    __slots__ = ("_begun", "_crowd", "_line", "_most_waiting", "at_desk", "turned_away")
 
     def __init__(self, most_waiting: int) -> None:
         self._most_waiting = most_waiting
+        self._crowd = min(CALLS_PER_TURN + 1, most_waiting)
         self._line: deque[asyncio.Future[None]] = deque()
         self._begun = 0
         self.at_desk = 0
@@ -37,6 +38,11 @@ class Turnstile:
     def waiting(self) -> int:
         """How many calls have come and are not admitted yet, those that are still being read aside."""
         return len(self._line) + self.at_desk
+
+    @property
+    def is_crowded(self) -> bool:
+        """True while more wait than begin in one turn, or no more may wait."""
+        return len(self._line) + self.at_desk >= self._crowd
 
     @property
     def is_full(self) -> bool:

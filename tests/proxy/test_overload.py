@@ -15,7 +15,7 @@ from gateway.core.errors import ServiceUnavailable
 from gateway.core.limits import Interval, Metric
 from gateway.proxy.turnstile import CALLS_PER_TURN, Turnstile
 from tests.events import DONE, EVENT_STREAM, JSON, chunk, completion, usage_chunk
-from tests.gateway import RunningGateway, chat_body, running_gateway
+from tests.gateway import LOOK_SECONDS, RunningGateway, chat_body, running_gateway
 from tests.ledger import books
 from tests.ledger.chaos import chaos
 from tests.ledger.running import on_postgres
@@ -84,6 +84,29 @@ async def test_line_that_is_full_takes_nobody_until_it_moves() -> None:
     assert not turnstile.is_full and turnstile.enter() is not None
     turnstile.at_desk = CALLS_PER_TURN
     assert turnstile.is_full and turnstile.turned_away == 1
+
+
+async def test_health_checks_go_past_a_crowd(capfd: pytest.CaptureFixture[str], narrow: RunningGateway) -> None:
+    """More wait than begin in one turn: who asks whether the process lives is answered as its request is read."""
+    key = await narrow.key()
+    narrow.app._rooms.house.turnstile.at_desk += CALLS_PER_TURN + 1  # type: ignore[union-attr]
+    reader, writer = await asyncio.open_connection("127.0.0.1", narrow.port)
+    for ends in (b"", b"connection: close\r\n"):
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + ends + b"\r\n")
+        head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)).lower()
+        assert head.startswith(b"http/1.1 200 ") and b"x-request-id: req_" in head and b"content-length: 0" in head
+        assert (b"connection: close" in head) == bool(ends)
+    assert await asyncio.wait_for(reader.read(), PATIENCE_SECONDS) == b""
+    writer.close()
+    narrow.app._rooms.house.turnstile.at_desk -= CALLS_PER_TURN + 1  # type: ignore[union-attr]
+    narrow.provider.chat("Hello")
+    assert (await narrow.chat(key)).status_code == 200
+    records = ""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while "/v1/chat/completions" not in records:
+            await asyncio.sleep(LOOK_SECONDS)
+            records += "".join(capfd.readouterr())
+    assert "/healthz" not in records  # the application was not asked
 
 
 async def test_calls_beyond_those_that_may_wait_are_refused_in_their_dialect(narrow: RunningGateway) -> None:
