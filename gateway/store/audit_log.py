@@ -66,6 +66,9 @@ _REFUSE = {
     "sqlite": "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
     "postgresql": "FOR EACH ROW EXECUTE FUNCTION refuse_audit_log()",
 }
+_WHOLE = (
+    "CREATE TRIGGER audit_log_whole BEFORE TRUNCATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_log()"
+)
 _FUNCTION = (
     "CREATE FUNCTION refuse_audit_log() RETURNS trigger LANGUAGE plpgsql AS "
     "'BEGIN RAISE EXCEPTION ''the audit log is append-only''; END'"
@@ -75,6 +78,7 @@ for _dialect, _refuse in _REFUSE.items():
     for _when in (_STAYS, _KEEPS):
         _guard = DDL(f"CREATE TRIGGER {_when} {_refuse}")  # type: ignore[no-untyped-call]
         listen(audit_log, "after_create", _guard.execute_if(dialect=_dialect))
+listen(audit_log, "after_create", DDL(_WHOLE).execute_if(dialect="postgresql"))  # type: ignore[no-untyped-call]
 
 
 class Detail(msgspec.Struct, omit_defaults=True):

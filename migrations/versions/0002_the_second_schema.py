@@ -87,6 +87,10 @@ def _guard_the_audit_log() -> None:
             "'BEGIN RAISE EXCEPTION ''the audit log is append-only''; END'"
         )
         refuse = "FOR EACH ROW EXECUTE FUNCTION refuse_audit_log()"
+        op.execute(
+            "CREATE TRIGGER audit_log_whole BEFORE TRUNCATE ON audit_log "
+            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_log()"
+        )
     else:
         refuse = "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
     op.execute(f"CREATE TRIGGER audit_log_stays {stays} {refuse}")

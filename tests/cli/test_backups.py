@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from gateway.cli.backup import back_up
 from gateway.cli.copy import copy_database
@@ -149,6 +150,10 @@ async def test_restore_replaces_data_only_when_told(database_url: str, blank_url
     await migrate.upgrade(blank_url)
     await run(blank_url, "INSERT INTO project (id, name, created_at) VALUES ('proj_old', 'Old', 1)")
     await run(blank_url, "UPDATE revision SET value = 900")
+    await run(
+        blank_url,
+        "INSERT INTO audit_log (id, effective_at, type, actor, detail) VALUES ('audit_log-old', 1, 'project.created', 'cli', '{}')",
+    )
     before = await everything(blank_url)
     with pytest.raises(CommandError, match="--overwrite"):
         await restore(target, tmp_path / "backup.db")
@@ -159,6 +164,10 @@ async def test_restore_replaces_data_only_when_told(database_url: str, blank_url
     after = await everything(blank_url)
     assert [row[0] for row in after["project"]] == ["proj_1", "proj_2"]
     assert after["revision"] == [(1, 901)]
+    assert "audit_log-old" not in {row[0] for row in after["audit_log"]}
+    if not is_sqlite(blank_url):
+        with pytest.raises(DBAPIError, match="append-only"):
+            await run(blank_url, "TRUNCATE audit_log")
     if is_sqlite(blank_url):
         assert restored.kept is not None
         assert [row[0] for row in (await everything(f"sqlite+aiosqlite:///{restored.kept}"))["project"]] == ["proj_old"]
