@@ -18,6 +18,9 @@ DAY_SECONDS = 86_400
 CLOCK_SKEW_SECONDS = 60
 """A call is stamped with the database's clock, which may be this far from ours when its hold is computed."""
 MAX_REMEMBERED_DEAREST = 64
+FAST_TIER = "fast"
+"""Anthropic's fast speed: twice the standard rates, or six times, by the model; without a row nobody knows
+(https://platform.claude.com/docs/en/build-with-claude/fast-mode)."""
 
 
 class PriceRow(msgspec.Struct, frozen=True, gc=False):
@@ -67,6 +70,10 @@ class ModelPrice:
         self.steps = tuple(sorted({row.above_input_tokens for row in all_rows}))
         self.units = frozenset[Unit]().union(*(row.rates.units for row in all_rows))
         self.remembered_dearest: dict[tuple[int, int, Reach], tuple[int, int]] = {}
+
+    def leaves_open(self, service_tier: str | None) -> bool:
+        """Tell whether it says what other tiers cost but not this one, which is not at the standard rates."""
+        return service_tier == FAST_TIER and bool(self.service_tiers) and FAST_TIER not in self.service_tiers
 
     def rates(self, usage: Usage, admitted_at_seconds: int) -> Rates:
         """Return the rates that apply to a call of this usage, admitted at this Unix second."""

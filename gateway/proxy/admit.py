@@ -129,7 +129,15 @@ def _check_priced(call: Call, limits: tuple[Limit, ...], route: Route) -> None:
     if not any(limit.metric is COST for limit in limits):
         return
     for model in () if call.is_free else (route.model, *call.other_models):
-        if route.price_of(model) is None:
+        price = route.price_of(model)
+        if price is not None and price.leaves_open(call.service_tier):
+            raise Forbidden(
+                f"What the model `{model}` costs at the fast speed is not known here, and this API key has a cost "
+                "limit. Ask without `speed`.",
+                code="route_not_priced",
+                param="speed",
+            )
+        if price is None:
             raise Forbidden(
                 f"The model `{model}` has no price here, and this API key has a cost limit. "
                 "An admin can set the price under [prices] in gateway.toml.",

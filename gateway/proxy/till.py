@@ -115,14 +115,14 @@ def charge(
     admitted_at_seconds: int,
     price_of: Callable[[str], ModelPrice | None] = lambda _model: None,
 ) -> tuple[int | None, str | None]:
-    """Return the cost in nano-USD and the rates used, both None for a model without a price.
+    """Return the cost in nano-USD and the rates used, both None for a model, or a speed of it, without a price.
 
     `price_of` knows the prices of other models that the provider asked in the same call; one without a price is charged
     as the call's own.
     """
     if usage.is_nothing:
         return 0, None
-    if price is None:
+    if price is None or price.leaves_open(usage.service_tier):
         return None, None
     rates = price.rates(usage, admitted_at_seconds)
     cost = cost_nano_usd(usage, rates)

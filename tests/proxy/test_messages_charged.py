@@ -93,6 +93,31 @@ async def test_figures_of_the_start_are_charged_wherever_the_stream_breaks_off(
     assert 1 <= row.output_tokens <= 12
 
 
+async def test_fast_speed_is_charged_at_its_own_rates(gateway: RunningGateway) -> None:
+    gateway.provider.answer(200, JSON, message(usage=usage(10, 7, speed="fast")))
+    key = await gateway.key(limits=[(Metric.COST, Interval.DAY, 10**12)])
+    asked = messages_body(model="claude-opus-5", speed="fast")
+    assert (await gateway.post(key, "/v1/messages", asked)).status_code == 200
+    assert (await gateway.charged()).cost_nano_usd == 10 * 10_000 + 7 * 50_000
+
+
+async def test_fast_speed_without_a_rate_is_refused_under_a_cost_limit_and_recorded_without_a_cost(
+    gateway: RunningGateway,
+) -> None:
+    limited = await gateway.key(limits=[(Metric.COST, Interval.DAY, 10**12)])
+    refused = await gateway.post(limited, "/v1/messages", messages_body(speed="fast"))
+    assert (refused.status_code, refused.json()["error"]["type"]) == (403, "permission_error")
+    assert "fast speed" in refused.json()["error"]["message"]
+    gateway.provider.answer(200, JSON, message(usage=usage(10, 7, speed="standard")))
+    gateway.provider.answer(200, JSON, message(usage=usage(10, 7, speed="fast")))
+    free = await gateway.key(limits=[(Metric.TOKENS, Interval.DAY, 10**12)])
+    for _ in range(2):
+        assert (await gateway.post(free, "/v1/messages", messages_body(speed="fast"))).status_code == 200
+    standard, fast = await gateway.usage(2)
+    assert standard.cost_nano_usd == 10 * 3_000 + 7 * 15_000
+    assert (fast.cost_nano_usd, fast.input_tokens, fast.output_tokens) == (None, 10, 7)
+
+
 async def test_passes_of_other_models_are_charged_at_their_own_price(gateway: RunningGateway) -> None:
     passes = [
         {"type": "message", "input_tokens": 20, "output_tokens": 10},
