@@ -193,14 +193,14 @@ def set_disabled(connection: Connection, id: str) -> None:
 
 
 def rotate(connection: Connection, project_id: str, id: str, secret: NewKey, grace_seconds: int, now: int) -> ApiKey:
-    """Give a key a new text; the present one opens for `grace_seconds` more. Raises NotFound, Conflict."""
+    """Give a key a new text; the present one, and older ones at most, open for `grace_seconds` more.
+
+    Raises NotFound, Conflict.
+    """
     present = _changeable(connection, project_id, id, now)
-    own = api_key_secret.c.api_key_id == id
-    connection.execute(
-        update_of(api_key_secret)
-        .where(own, api_key_secret.c.valid_until.is_(None))
-        .values(valid_until=now + grace_seconds)
-    )
+    own, valid_until = api_key_secret.c.api_key_id == id, api_key_secret.c.valid_until
+    longer = or_(valid_until.is_(None), valid_until > now + grace_seconds)
+    connection.execute(update_of(api_key_secret).where(own, longer).values(valid_until=now + grace_seconds))
     connection.execute(delete_from(api_key_secret).where(own, api_key_secret.c.valid_until <= now))
     connection.execute(insert(api_key_secret).values(digest=secret.digest, api_key_id=id))
     connection.execute(

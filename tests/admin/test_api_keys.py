@@ -71,6 +71,20 @@ async def test_bad_limit_of_a_new_key_leaves_nothing_behind(administration: Admi
     assert (await administration.http.get("/v1/organization/limits")).json()["data"] == []
 
 
+async def test_no_older_text_outlives_the_grace_of_the_last_rotation(administration: Administration) -> None:
+    project, user = await project_and_user(administration)
+    made = (await administration.post(f"/projects/{project}/api_keys", {"name": "k", "user_id": user})).json()
+    rotate, old = f"/projects/{project}/api_keys/{made['id']}/rotate", [made["value"]]
+    for grace_seconds in (86_400, 60, 3_600):
+        old.append((await administration.post(rotate, {"grace_seconds": grace_seconds})).json()["value"])
+    ends = [(await opens(administration, text)).expires_at for text in old]
+    assert ends == [administration.now() + 60, administration.now() + 60, administration.now() + 3_600, None]
+    await administration.post(rotate, {})
+    for text in old:
+        with pytest.raises(InvalidKey):
+            await opens(administration, text)
+
+
 async def test_rotated_key_has_both_texts_until_the_grace_ends(administration: Administration) -> None:
     project, user = await project_and_user(administration)
     path = f"/projects/{project}/api_keys"
