@@ -2,13 +2,14 @@
 
 import msgspec
 
-from gateway.core.call import NOTHING, Call, Head, Reading
+from gateway.core.call import Call, Head
+from gateway.dialects.aliased import Unused
 from gateway.dialects.anthropic import ANTHROPIC
-from gateway.dialects.json_body import change, check_model
+from gateway.dialects.json_body import check_model
 from gateway.dialects.messages_request import decode_request, passed_query, references_of
 
 
-class CountTokens:
+class CountTokens(Unused):
     """The token count of Anthropic's dialect. It never streams."""
 
     operation = "messages.count_tokens"
@@ -32,21 +33,6 @@ class CountTokens:
             is_free=True,
             query=passed_query(head),
         )
-
-    def rewrite(self, call: Call, *, model: str, output_cap: int | None, cap_field: str, ask_usage: bool) -> bytes:
-        """Return the client's own bytes unless the model is an alias."""
-        del output_cap, cap_field, ask_usage
-        return change(call.body, {"model": model}) if model != call.model else call.body
-
-    def read_answer(self, body: bytes) -> Reading:
-        """Read nothing: a count is not usage."""
-        del body
-        return NOTHING
-
-    def read_event(self, data: bytes) -> Reading:
-        """Counts have no events."""
-        del data
-        return NOTHING
 
 
 def input_tokens(tokens: int) -> bytes:

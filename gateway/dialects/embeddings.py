@@ -4,7 +4,8 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.core.call import NOTHING, Call, Head, Reading
-from gateway.dialects.json_body import change, check_model, decode
+from gateway.dialects.aliased import Aliased
+from gateway.dialects.json_body import check_model, decode
 from gateway.dialects.lenient import read_lenient
 from gateway.dialects.openai import OPENAI, UsageBlock, usage_from
 
@@ -27,7 +28,7 @@ _requests = msgspec.json.Decoder(Request)
 _answers = msgspec.json.Decoder(Answer)
 
 
-class Embeddings:
+class Embeddings(Aliased):
     """The embeddings operation of OpenAI's dialect. It never streams and has no output tokens."""
 
     operation = "embeddings"
@@ -44,11 +45,6 @@ class Embeddings:
         """Read a request. Raises InvalidRequest."""
         asked = decode(body, _requests, DECISIVE)
         return Call(operation=self.operation, model=check_model(asked.model), body=body, output_cap=0)
-
-    def rewrite(self, call: Call, *, model: str, output_cap: int | None, cap_field: str, ask_usage: bool) -> bytes:
-        """Return the client's own bytes unless the model is an alias."""
-        del output_cap, cap_field, ask_usage
-        return change(call.body, {"model": model}) if model != call.model else call.body
 
     def read_answer(self, body: bytes) -> Reading:
         """Read the usage; servers of one's own may report completion tokens, which are 0."""

@@ -5,7 +5,8 @@ from typing import Annotated
 import msgspec
 
 from gateway.core.call import Call, Head, Reading
-from gateway.dialects.json_body import change, check_model, decode
+from gateway.dialects.aliased import Aliased
+from gateway.dialects.json_body import check_model, decode
 from gateway.dialects.openai import OPENAI, Choices
 from gateway.dialects.pictures import MOST_PARTIAL, Order, media_of, most_tokens, read_picture_event, read_pictures
 from gateway.dialects.references import references_in
@@ -32,7 +33,7 @@ SIGNS = (b".completed", b'"error"', b"[DONE]")
 _requests = msgspec.json.Decoder(Request)
 
 
-class ImageGenerations:
+class ImageGenerations(Aliased):
     """The operation of OpenAI's dialect that makes pictures from a text."""
 
     operation = "images.generations"
@@ -61,11 +62,6 @@ class ImageGenerations:
             references=references_in(body, NAMING_FIELDS),
             media=media_of(order),
         )
-
-    def rewrite(self, call: Call, *, model: str, output_cap: int | None, cap_field: str, ask_usage: bool) -> bytes:
-        """Return the client's own bytes unless the model is an alias."""
-        del output_cap, cap_field, ask_usage
-        return change(call.body, {"model": model}) if model != call.model else call.body
 
     def read_answer(self, body: bytes) -> Reading:
         """Read usage and the number of pictures, not the pictures."""

@@ -7,9 +7,10 @@ import msgspec
 
 from gateway.core.call import NOTHING, Call, Head, Reading
 from gateway.core.errors import InvalidRequest
+from gateway.dialects.aliased import Aliased
 from gateway.dialects.anthropic import ANTHROPIC
 from gateway.dialects.anthropic_usage import UsageBlock, surcharge_percent
-from gateway.dialects.json_body import change, check_model
+from gateway.dialects.json_body import check_model
 from gateway.dialects.lenient import names_in, read_lenient, text_of_answer
 from gateway.dialects.messages_request import (
     Named,
@@ -68,7 +69,7 @@ _messages = msgspec.json.Decoder(Message)
 _events = msgspec.json.Decoder(Event)
 
 
-class Messages:
+class Messages(Aliased):
     """The messages operation of Anthropic's dialect."""
 
     operation = "messages"
@@ -108,11 +109,6 @@ class Messages:
             surcharge_percent=surcharge_percent(asked.inference_geo),
             thinks=asked.thinks,
         )
-
-    def rewrite(self, call: Call, *, model: str, output_cap: int | None, cap_field: str, ask_usage: bool) -> bytes:
-        """Return the client's own bytes unless the model is an alias. The cap is always the client's own."""
-        del output_cap, cap_field, ask_usage
-        return change(call.body, {"model": model}) if model != call.model else call.body
 
     def read_answer(self, body: bytes) -> Reading:
         """Read a whole message. Nobody counts the text of one that says what it used."""

@@ -5,7 +5,8 @@ import msgspec
 from gateway.core.call import NOTHING, Call, Head, Reading
 from gateway.core.media import Media
 from gateway.core.rates import Unit
-from gateway.dialects.json_body import change, check_model, decode
+from gateway.dialects.aliased import Aliased
+from gateway.dialects.json_body import check_model, decode
 from gateway.dialects.openai import OPENAI, UsageBlock, usage_from
 
 MOST_TOKENS_PER_BYTE = 4
@@ -42,7 +43,7 @@ _requests = msgspec.json.Decoder(Request)
 _events = msgspec.json.Decoder(Event)
 
 
-class Speech:
+class Speech(Aliased):
     """The speaking operation of OpenAI's dialect."""
 
     operation = "audio.speech"
@@ -71,11 +72,6 @@ class Speech:
             # At the usual 14 bytes of text a second.
             media=Media(unit=Unit.CHARACTERS, characters=len(asked.input), output_tokens=-(-size * 3 // 2)),
         )
-
-    def rewrite(self, call: Call, *, model: str, output_cap: int | None, cap_field: str, ask_usage: bool) -> bytes:
-        """Return the client's own bytes unless the model is an alias."""
-        del output_cap, cap_field, ask_usage
-        return change(call.body, {"model": model}) if model != call.model else call.body
 
     def read_answer(self, body: bytes) -> Reading:
         """Read an answer in JSON, which is none that OpenAI gives."""
