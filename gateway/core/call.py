@@ -103,7 +103,8 @@ class Reading(msgspec.Struct, frozen=True):
     which nothing more comes; `completes` one that completes one of the call's choices, the last of which ends the
     stream; `error` an error of the provider's own; `text` what a client reads of it; `object_id`
     names a thing that lives at the provider, `is_over` tells whether that has done its work, None where nothing is said
-    of it, `files` are where its results are, and `shown` is what a list of ours may repeat of it.
+    of it, `files` are where its results are, `items` what of it later calls can name, and `shown` is what a list of
+    ours may repeat of it.
     """
 
     usage: Usage | None = None
@@ -118,6 +119,7 @@ class Reading(msgspec.Struct, frozen=True):
     object_id: str | None = None
     is_over: bool | None = None
     files: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
     shown: bytes = b""
 
 

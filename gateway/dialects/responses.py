@@ -70,6 +70,7 @@ class OutputItem(msgspec.Struct, gc=False):
     tools an object for `arguments`.
     """
 
+    id: str | None = None
     type: str | None = None
     action: Action | str | None = None
     content: list[ContentPart] | None = None
@@ -214,13 +215,14 @@ def read_response_event(data: bytes) -> Reading:
 
 
 def _reading(response: Response, *, ends: bool) -> Reading:
-    items = () if ends else response.output or ()
+    items = response.output or ()
     return Reading(
         usage=_usage(response),
         ends=ends,
         error=response.status == "failed",
-        text="".join(map(_text, items)),
+        text="" if ends else "".join(map(_text, items)),
         object_id=response.id,
+        items=tuple(item.id for item in items if item.id),
         is_over=None if response.status is None else response.status not in AT_WORK,
     )
 

@@ -22,7 +22,7 @@ from gateway.ledger.entries import Figures, Outcome, Settlement, Source
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.till import ANSWERED, MICROSECONDS, Till, charge, figures_of, report, safe
 from gateway.store.jobs import Job
-from gateway.store.provider_objects import ProviderObject
+from gateway.store.provider_objects import ProviderObject, with_items
 from gateway.upstream.fetch import fetch, fetch_lines
 
 FILE_SECONDS = 20.0
@@ -55,7 +55,8 @@ async def conclude_seen(till: Till, exchange: Exchange) -> None:
 
 def _seen(exchange: Exchange, usage: Usage | None) -> Reading:
     failed = exchange.failed or (exchange.meter is not None and exchange.meter.error)
-    return Reading(usage=usage, error=failed, text=exchange.answer_text or "", files=exchange.files)
+    text = exchange.answer_text or ""
+    return Reading(usage=usage, error=failed, text=text, files=exchange.files, items=exchange.named_items)
 
 
 async def conclude(till: Till, job: Job, told: Reading | None) -> None:
@@ -72,6 +73,8 @@ async def conclude(till: Till, job: Job, told: Reading | None) -> None:
             left = await _results(till, record, upstream, told.files)
         else:
             settlement = await _settlement(till, record, upstream, told)
+            made = _made(record, upstream, job.external_id, job.kind, record.admitted_at_us // MICROSECONDS)
+            left = with_items(made, told.items)[1:]
     settlement = replace(settlement, duration_ms=max(till.jobs.now_us() - record.admitted_at_us, 0) // 1_000)
     began = till.monotonic()
     try:
@@ -148,9 +151,14 @@ async def _results(
                 shown = body.decode()
         except (UpstreamFailed, msgspec.MsgspecError, UnicodeDecodeError):
             log.warning("file %s of upstream %s is listed without its looks", name, upstream.name)
-        caller, at = record.caller, till.jobs.now_us() // MICROSECONDS
-        made.append(ProviderObject(upstream.name, name, caller.project_id, caller.api_key_id, "files", at, shown))
+        made.append(_made(record, upstream, name, "files", till.jobs.now_us() // MICROSECONDS, shown))
     return tuple(made)
+
+
+def _made(
+    record: Settlement, upstream: Upstream, name: str, kind: str, at: int, shown: str | None = None
+) -> ProviderObject:
+    return ProviderObject(upstream.name, name, record.caller.project_id, record.caller.api_key_id, kind, at, shown)
 
 
 def _price(till: Till, record: Settlement, upstream: Upstream) -> ModelPrice | None:

@@ -47,6 +47,7 @@ class Exchange(msgspec.Struct, eq=False):
     object_id: str | None = None
     is_over: bool | None = None
     files: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
     shown: bytes = b""
     is_deferred: bool = False
     answer_text: str | None = None
@@ -67,3 +68,8 @@ class Exchange(msgspec.Struct, eq=False):
         """The id of what the answer says lives at the provider now; None too for one that nobody could ask for."""
         named = self.object_id or (self.meter.object_id if self.meter is not None else None)
         return named if named is not None and is_object_id(named) else None
+
+    @property
+    def named_items(self) -> tuple[str, ...]:
+        """The ids of what the answer is made of."""
+        return self.items or (self.meter.items if self.meter is not None else ())

@@ -28,7 +28,8 @@ class Meter:
 
     __slots__ = (
         "_buffer", "_choices_left", "_count", "_counted", "_data_of", "_format", "_has_text", "_hides_usage", "_kept",
-        "_kept_bytes", "_reported_at", "_split", "array", "early", "ended", "error", "held", "object_id", "usage",
+        "_kept_bytes", "_reported_at", "_split", "array", "early", "ended", "error", "held", "items", "object_id",
+        "usage",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +61,7 @@ class Meter:
         self.ended = False
         self.error = False
         self.object_id: str | None = None
+        self.items: tuple[str, ...] = ()
 
     def feed(self, chunk: bytes) -> bytes:
         """Take what came; return what the client may have of it now."""
@@ -133,6 +135,7 @@ class Meter:
         if reading.completes:
             self._choices_left -= 1
         self.object_id = reading.object_id or self.object_id
+        self.items = reading.items or self.items
 
     def _cover(self) -> None:
         """Take the provider's figures for all that was kept so far: they need no counting."""

@@ -140,7 +140,7 @@ class Relay:
         reading = self._provider_format.read_answer(body)
         exchange.usage, exchange.object_id = reading.usage, reading.object_id
         exchange.failed, exchange.is_over = reading.error, reading.is_over
-        exchange.files, exchange.shown = reading.files, reading.shown
+        exchange.files, exchange.items, exchange.shown = reading.files, reading.items, reading.shown
         is_told = reading.usage is not None and not reading.usage.lacks_output
         if not is_told and exchange.call is not None and not (exchange.call.is_free and reading is NOTHING):
             exchange.answer_text = body.decode(errors="replace") if reading is NOTHING else reading.text

@@ -25,7 +25,7 @@ from gateway.ledger.entries import Outcome, Settlement, Source
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.till import ANSWERED, COMPLETED, MICROSECONDS, REPORTED, Till, charge, report, settlement_of
 from gateway.store import provider_objects
-from gateway.store.provider_objects import ProviderObject
+from gateway.store.provider_objects import ProviderObject, with_items
 from gateway.tokens.prompts import PromptCount
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ async def _note_ownership(till: Till, exchange: Exchange, settlement: Settlement
     object_id = exchange.named_object
     try:
         if call.makes and object_id:
-            made = _provider_object(exchange, settlement, object_id)
+            made = with_items(_provider_object(exchange, settlement, object_id), exchange.named_items)
             await till.database.write(lambda connection: provider_objects.record(connection, made))
         elif call.forgets:
             gone = call.references[0]

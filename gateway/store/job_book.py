@@ -115,11 +115,11 @@ class JobBook:
 
 
 def _forget(connection: Connection, request_id: str, left: Sequence[ProviderObject]) -> bool:
-    for one in left:
-        provider_objects.record(connection, one)
+    if left:
+        provider_objects.record(connection, left)
     return jobs.forget(connection, request_id)
 
 
 def _note(connection: Connection, begun: Job, made: ProviderObject) -> None:
-    provider_objects.record(connection, made)
+    provider_objects.record(connection, (made,))
     jobs.record(connection, begun)

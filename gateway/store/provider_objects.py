@@ -1,10 +1,12 @@
 """Things that live at a provider and belong to who made them: responses, files, batches, vector stores and more."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
-from sqlalchemy import Connection, Index, PrimaryKeyConstraint, Table, and_, delete, insert, select
+from sqlalchemy import Connection, Index, PrimaryKeyConstraint, Table, and_, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 
+from gateway.core.ids import is_object_id
 from gateway.store.pages import AnyRow, Cursor, Page
 from gateway.store.pages import page as page_of
 from gateway.store.tables import integer, metadata, text
@@ -26,6 +28,8 @@ provider_object = Table(
 
 
 ASKED_AT_ONCE = 500
+MOST_ITEMS = 200
+"""Of a response; nobody has seen half as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +49,17 @@ class ProviderObject:
     shown: str | None = None
 
 
-def record(connection: Connection, made: ProviderObject) -> None:
-    """Note who made it. Telling the same twice is once; the first maker keeps it."""
-    present = connection.execute(
-        select(provider_object.c.api_key_id).where(
-            provider_object.c.upstream == made.upstream, provider_object.c.external_id == made.external_id
-        )
-    ).first()
-    if present is None:
-        connection.execute(
-            insert(provider_object).values(
-                upstream=made.upstream,
-                external_id=made.external_id,
-                project_id=made.project_id,
-                api_key_id=made.api_key_id,
-                kind=made.kind,
-                created_at=made.created_at,
-                shown=made.shown,
-            )
-        )
+def with_items(made: ProviderObject, items: Sequence[str]) -> tuple[ProviderObject, ...]:
+    """Return a response and what it is made of: ids that its maker may name in later calls."""
+    possible = dict.fromkeys(item for item in items[:MOST_ITEMS] if is_object_id(item) and item != made.external_id)
+    return made, *(replace(made, external_id=item, kind="items", shown=None) for item in possible)
+
+
+def record(connection: Connection, made: Sequence[ProviderObject]) -> None:
+    """Note who made these, one or more. Telling the same twice is once; the first maker keeps it."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    values = [asdict(one) for one in made]
+    connection.execute(insert(provider_object).values(values).on_conflict_do_nothing())
 
 
 def owned(connection: Connection, external_ids: Sequence[str], api_key_id: str) -> dict[str, ProviderObject]:

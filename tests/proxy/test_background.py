@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 
 from gateway.core.limits import Interval, Metric
 from gateway.proxy.follow import LOOKS_BEFORE_GONE
+from gateway.store import provider_objects
 from gateway.store.engine import Connection
 from gateway.store.holds import hold
 from gateway.store.jobs import job
@@ -147,6 +148,11 @@ async def test_background_response_is_charged_when_its_owner_sees_the_end(any_ga
         pass
     row = await settled(any_gateway)
     assert (row.input_tokens, row.output_tokens, row.source) == (12, 7, "reported")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await any_gateway.database.read(
+            lambda connection: provider_objects.owned(connection, ["msg_1"], "key_1")
+        ):
+            pass
 
 
 async def test_background_stream_that_is_read_to_its_end_is_charged_by_it(any_gateway: RunningGateway) -> None:

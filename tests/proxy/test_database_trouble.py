@@ -265,7 +265,7 @@ async def test_waits_for_a_slow_database_end_together_within_five_seconds(
         first = sites[0][1]
         warm, cold = await first.key(limits=LIMITS), await first.key(limits=LIMITS)
         kept = ProviderObject("main", "resp_1", "proj_1", "key_1", "responses", 1)
-        await first.change(lambda connection: provider_objects.record(connection, kept))
+        await first.change(lambda connection: provider_objects.record(connection, [kept]))
 
         async def warmed(gateway: RunningGateway) -> None:
             assert (await gateway.chat(warm)).status_code == 200

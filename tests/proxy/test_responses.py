@@ -125,6 +125,29 @@ async def test_previous_response_of_ones_own_goes_on(gateway: RunningGateway) ->
     assert (await gateway.provider.request()).json()["previous_response_id"] == "resp_1"
 
 
+@pytest.mark.parametrize("streams", [False, True])
+async def test_item_of_ones_own_response_can_be_named(any_gateway: RunningGateway, streams: bool) -> None:
+    client = any_gateway.openai(await any_gateway.key())
+    if streams:
+        any_gateway.provider.answer(200, EVENT_STREAM, response_events(), framing="chunked")
+        assert [event async for event in await client.responses.create(model=MODEL, input="Hi", stream=True)]
+    else:
+        await made(any_gateway, client)
+    any_gateway.provider.answer(200, JSON, json.dumps(response("resp_2")).encode())
+    picture: Any = [{"type": "image_generation_call", "id": "msg_1"}, {"type": "item_reference", "id": "msg_1"}]
+    assert (await client.responses.create(model=MODEL, input=picture)).id == "resp_2"
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.create(model=MODEL, input=[{"type": "item_reference", "id": "msg_2"}])
+
+
+async def test_item_of_a_response_that_was_not_stored_cannot_be_named(gateway: RunningGateway) -> None:
+    client = gateway.openai(await gateway.key())
+    gateway.provider.answer(200, JSON, json.dumps(response()).encode())
+    await client.responses.create(model=MODEL, input="Hi", store=False)
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.create(model=MODEL, input=[{"type": "item_reference", "id": "msg_1"}])
+
+
 FOREIGN: list[dict[str, Any]] = [
     {"previous_response_id": "resp_1"},
     {"conversation": "conv_1"},

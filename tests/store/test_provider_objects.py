@@ -15,7 +15,7 @@ MADE = ProviderObject("openai-main", "resp_1", "proj_1", "key_1", "response", 1)
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     made = Database(database_url)
-    await made.write(lambda connection: provider_objects.record(connection, MADE))
+    await made.write(lambda connection: provider_objects.record(connection, [MADE]))
     yield made
     await made.close()
 
@@ -33,7 +33,7 @@ async def test_object_is_found_by_its_maker_alone(database: Database) -> None:
 
 async def test_object_recorded_twice_keeps_its_first_maker(database: Database) -> None:
     thief = replace(MADE, api_key_id="key_2")
-    await database.write(lambda connection: provider_objects.record(connection, thief))
+    await database.write(lambda connection: provider_objects.record(connection, [thief]))
     assert await owned(database, "resp_1", "key_2") is None
     assert await owned(database, "resp_1", "key_1") == MADE
 
