@@ -13,6 +13,8 @@ T = TypeVar("T")
 
 SESSION = {
     "application_name": "gateway-ledger",
+    # A statement that waited for a lock has to see what was committed meanwhile, whatever the database does by default.
+    "default_transaction_isolation": "read committed",
     "lock_timeout": "1000",
     "statement_timeout": "3500",
     # A process that was stopped in the middle of a batch must not keep the counters of the others for long.

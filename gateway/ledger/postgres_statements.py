@@ -83,7 +83,8 @@ WRITE_ALL = f"""
     days AS ({_add_rollup("usage_day", 6)})
     SELECT count(*) FROM entries"""
 # Planning takes the table lock on `hold`, the first of the order, before the statement sees any row.
-# What another transaction changed while this one waited for a counter is compared as it is then, not as it was.
+# What another transaction changed while this one waited for a counter is compared as it is then, not as it was, and the
+# clock is read after the wait: a minute that turned meanwhile has opened with what its last one used by then.
 _EXPECTED = f"""
     WITH k AS MATERIALIZED (
         SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
@@ -96,11 +97,12 @@ _EXPECTED = f"""
     ours AS MATERIALIZED (
         SELECT h.request_id FROM hold h, counters WHERE counters.fit AND h.request_id = ANY ($7::text[])
         ORDER BY 1 FOR UPDATE OF h),
-    clock AS MATERIALIZED (SELECT {NOW} AS now_us),
+    settled AS MATERIALIZED (SELECT count(*) = cardinality($7::text[]) AS fit FROM ours),
+    clock AS MATERIALIZED (SELECT {NOW} AS now_us FROM counters, settled),
     sure AS MATERIALIZED (
-        SELECT 1 FROM counters, clock WHERE counters.fit AND (SELECT value FROM revision) = $8::bigint
+        SELECT 1 FROM counters, settled, clock
+        WHERE counters.fit AND settled.fit AND (SELECT value FROM revision) = $8::bigint
         AND abs(now_us - $9::bigint) < {MOST_AHEAD_US} AND now_us / {MINUTE_US} = $9::bigint / {MINUTE_US}
-        AND (SELECT count(*) FROM ours) = cardinality($7::text[])
         AND NOT EXISTS (
             SELECT 1 FROM (SELECT * FROM hold_item WHERE request_id = ANY ($7::text[])) found
             FULL JOIN json_populate_recordset(NULL::hold_item, $10) expected
