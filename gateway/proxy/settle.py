@@ -193,7 +193,8 @@ async def _written_tokens(till: Till, exchange: Exchange) -> int:
 async def _note_ownership(till: Till, exchange: Exchange, settlement: Settlement) -> None:
     """Note who made what now lives at the provider, or that it is gone."""
     call = exchange.call
-    if call is None or exchange.status not in ANSWERED:
+    # What is gone at the provider, however it went, is nothing that a list should show.
+    if call is None or not (exchange.status in ANSWERED or (call.forgets and exchange.status == 404)):
         return
     upstream = settlement.subject.upstream
     object_id = exchange.named_object

@@ -54,6 +54,21 @@ async def test_file_is_sent_shown_read_and_deleted(
     await any_gateway.audit()
 
 
+async def test_file_that_is_gone_at_the_provider_is_gone_from_the_list_once_it_is_deleted(
+    gateway: RunningGateway, shelf: Shelf
+) -> None:
+    client = gateway.openai(await gateway.key())
+    made = await file_of(client)
+    gateway.provider.answer(503, {"content-type": "application/json"}, b'{"error":{"message":"Later"}}')
+    with pytest.raises(openai.InternalServerError):
+        await client.files.delete(made)
+    assert [file.id async for file in await client.files.list()] == [made]
+    gateway.provider.answer(404, {"content-type": "application/json"}, b'{"error":{"message":"No such File object"}}')
+    with pytest.raises(openai.NotFoundError):
+        await client.files.delete(made)
+    assert [file async for file in await client.files.list()] == []
+
+
 async def test_files_are_listed_by_pages_newest_first_and_by_purpose(
     any_gateway: RunningGateway, shelf: Shelf, client: AsyncOpenAI
 ) -> None:
