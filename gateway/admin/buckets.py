@@ -96,15 +96,20 @@ def paged(found: Sequence[Line], query: Query, span: Span, show: Callable[[Line]
         Bucket(start, start + span.width, [show(line) for line in inside])
         for start, inside in buckets(found, query).items()
     ]
-    return PageOf(data, span.has_more, f"{_CURSOR}{span.end:x}" if span.has_more else None)
+    return PageOf(data, span.has_more, _cursor(span.end) if span.has_more else None)
+
+
+def _cursor(start: int) -> str:
+    return f"{_CURSOR}{start:x}"
 
 
 def _read_cursor(text: str, first: int, end: int, width: Width) -> int:
     try:
-        start = int(text.removeprefix(_CURSOR), 16) if text.startswith(_CURSOR) else -1
+        start = int(text.removeprefix(_CURSOR), 16)
     except ValueError:
         start = -1
-    if not first <= start < end or start % width:
+    # int() takes signs, spaces and underscores, too.
+    if text != _cursor(start) or not first <= start < end or start % width:
         raise InvalidRequest("`page` is not a `next_page` of this report.", param="page", code="invalid_cursor")
     return start
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from openai import BadRequestError
 from openai.types.admin.organization.usage_completions_response import (
@@ -126,6 +127,11 @@ async def test_usage_page_of_the_sdk_follows_next_page(reporting: Reporting) -> 
     assert one.next_page is not None
     two = await usage.completions(start_time=NOW, end_time=NOW + 120, bucket_width="1m", limit=1, page=one.next_page)
     assert two.data[0].start_time == one.data[0].end_time
+    place = one.next_page.removeprefix("page_")
+    for forged in (f"page_0x{place}", f"page_0{place}", f"page_+{place}", f"page_ {place}", f"page_{place.upper()} "):
+        query = httpx.QueryParams(start_time=NOW, end_time=NOW + 120, bucket_width="1m", limit=1, page=forged)
+        refused = await reporting.http.get("usage/completions", params=query)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "page"), forged
 
 
 async def test_usage_takes_arrays_with_and_without_brackets(reporting: Reporting) -> None:
