@@ -9,10 +9,14 @@ from functools import lru_cache
 
 import msgspec
 
+from gateway.core.webm import SoundBlock, read_webm
+
 LOWEST_BYTES_PER_SECOND = 750
 """6 kbit/s, the lowest rate of Opus (RFC 6716 2.1.1); every other speech format that OpenAI takes starts higher."""
 MOST_PIECES = 50_000
 """So many frames or packets are looked at one by one: some 20 ms of work."""
+MOST_ELEMENTS = 12_000
+"""Those of WebM, which take longer to look at: blocks of 60 ms for 12 minutes, of 20 ms for 4."""
 MPEG_KILOBITS = {
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
@@ -37,7 +41,9 @@ class Span(msgspec.Struct, frozen=True):
 
 
 def span_of(data: bytes) -> Span | None:
-    """Return what the frames of MP3, FLAC, and of Opus or Vorbis in Ogg play; None for what is none of these."""
+    """Return what the frames of MP3, FLAC, of Opus or Vorbis in Ogg and of Opus in WebM play; None for other files."""
+    if data[:4] == b"\x1a\x45\xdf\xa3":
+        return opus_in_webm(data)
     if data[:4] == b"fLaC":
         return _flac(data)
     if data[:4] == b"OggS":
@@ -123,6 +129,20 @@ def _ogg(data: bytes) -> Span | None:
         at = body + sum(laces)
     most = int(ms) + 1 + at_lowest_rate(between + max(len(data) - at, 0))
     return Span(int(ms) if is_opus else 0, most)
+
+
+def opus_in_webm(data: bytes) -> Span | None:
+    """Walk the blocks; None where another codec's could be among them. A gap between their times counts as played."""
+    told = read_webm(data, MOST_ELEMENTS)
+    if told is None or told.codecs != {b"A_OPUS"}:
+        return None
+    ms = sum(_block_ms(data, block) for block in told.blocks)
+    return Span(int(ms), max(int(ms) + 1 + at_lowest_rate(told.other_bytes), told.last_ms))
+
+
+def _block_ms(data: bytes, block: SoundBlock) -> float:
+    begin, end, packets = block
+    return packets * _OPUS_MOST_MS if packets > 1 else _packet_ms(data[begin : min(begin + 2, end)])
 
 
 def _vorbis_ms(data: bytes, head: int) -> float:

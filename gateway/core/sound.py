@@ -2,7 +2,8 @@
 
 Plain PCM in WAV tells it by its size, so that nothing else can be true. The other kinds tell it in a header, which is
 believed within bounds: a file never plays longer than its frames can (`frames.py`), or where they are not counted (MP4,
-WebM) than at the lowest bit rate that speech is stored with, and is never charged for less than at the highest.
+WebM but for Opus) than at the lowest bit rate that speech is stored with, and is never charged for less than at the
+highest.
 """
 
 import struct
