@@ -4,6 +4,8 @@
     send headers for too long                 408 and close, `header_seconds` after connecting or after the first byte
     send a body too slowly                    408 and close, below `body_bytes_per_second`, after `body_grace_seconds`
     send headers too many or too large        431 and close
+    send the like between or behind a body's  thrown away, and 431 where it is too large
+    chunks (extensions, trailers)
     read nothing of its answer                connection dropped after `write_stall_seconds` without progress
     keep a connection idle                    closed after `keep_alive_seconds`
     open too many connections                 429 and close, beyond `connections_per_address`, trusted proxies aside
@@ -136,7 +138,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._receiving = False  # a request has begun and not ended
         self._in_headers = False  # and its headers have not ended either
         self._read_bytes = 0  # of the read that is being parsed
-        self._header_bytes = 0  # of the reads after the one in which the headers began
+        self._header_bytes = 0  # of the reads after the one in which the headers began, or a piece of the body came
         self._deaf = False  # what still arrives is thrown away
         self._unsent = (0, 0)  # bytes in our buffer and in the kernel's at the last sweep
         self._stalled_since = 0.0
@@ -178,7 +180,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deaf:
             return
         self._read_bytes = len(data)
-        if self._in_headers:
+        if self._receiving:
             self._header_bytes += self._read_bytes
         try:
             self.parser.feed_data(data)
@@ -188,7 +190,7 @@ class GuardedProtocol(HttpToolsProtocol):
             refusal = error.__context__
             self._refuse(refusal.status if isinstance(refusal, _Refusal) else 400)
         else:
-            if self._in_headers and self._header_bytes > self.guard.bounds.max_header_bytes:
+            if self._receiving and self._header_bytes > self.guard.bounds.max_header_bytes:
                 self._refuse(431)
 
     # What the parser finds, in its order
@@ -201,6 +203,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self.deadline = self.guard.now + self.guard.bounds.header_seconds
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_headers:
+            return  # behind the body, where nobody looks for a key or for how the body is to be read
         name = name.lower()
         if name in _RARE_HEADERS:
             self._on_rare_header(name, value)
@@ -259,6 +263,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
+        self._header_bytes = 0
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.body += body
@@ -332,7 +337,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deaf = True
         self.deadline = self.guard.now + self.guard.bounds.linger_seconds
         cycle = cast(RequestResponseCycle | None, self.cycle)
-        if cycle is None or cycle.response_complete:
+        if self._receiving and not self._in_headers and self.cycle.response_complete:
+            self.transport.close()  # it has its answer
+        elif cycle is None or cycle.response_complete:
             self._answer_and_close(status)
         elif self._in_headers or not self._receiving:  # an earlier request is still being answered: that one may end
             cycle.keep_alive = False

@@ -96,6 +96,50 @@ async def test_large_body_beside_small_headers_is_no_header_flood() -> None:
         assert b"1000000" in await served.exchange(head + b"x" * 1_000_000)
 
 
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\nx\r\n"
+
+
+async def test_fields_behind_a_body_are_no_headers() -> None:
+    """Else a key, or what says how the body is to be read, could come when nobody looks any more."""
+    seen: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+
+    async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive)
+        seen.set_result([name for name, _ in scope["headers"]])
+        await say_hello(scope, receive, send)
+
+    async with running(ServedApp(endpoint)) as served:
+        answer = await served.exchange(CHUNKED + b"0\r\nAuthorization: Bearer x\r\nExpect: 100-continue\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert await seen == [b"host", b"transfer-encoding", b"connection"]
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        pytest.param(b"0\r\n" + b"A: b\r\n" * 1_000_000, id="trailers without end"),
+        pytest.param(b"0\r\nA: " + b"b" * 1_000_000, id="one trailer without end"),
+        pytest.param(b"1;" + b"b" * 1_000_000, id="a chunk's extension without end"),
+    ],
+)
+async def test_what_is_no_body_is_bounded_behind_the_headers_too(flood: bytes) -> None:
+    async def endpoint(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await read_body(receive)
+
+    async with running(ServedApp(endpoint), ConnectionBounds(linger_seconds=0.1)) as served:
+        assert (await served.exchange(CHUNKED + flood)).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_flood_behind_an_early_answer_is_not_answered_again() -> None:
+    bounds = ConnectionBounds(linger_seconds=PATIENCE_SECONDS)
+    async with running(ServedApp(), bounds) as served, served.connected() as (reader, writer):
+        writer.write(CHUNKED.replace(b"Connection: close\r\n", b""))
+        assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 ")
+        writer.write(b"1;" + b"b" * 1_000_000)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+
+
 async def test_body_trickled_below_the_rate_is_answered_408_and_the_application_told() -> None:
     seen: asyncio.Future[tuple[bytes, bool]] = asyncio.get_running_loop().create_future()
 
