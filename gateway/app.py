@@ -54,6 +54,8 @@ is looked through at once holds up everybody: under 4,000 connections a round to
 takes 10 to 20 so."""
 OWNER_CHARACTERS = 16
 HOUR_SECONDS = 3_600
+ANSWER_SECONDS = 0.5
+"""What is left of the wait for a slow database when its work is given up: time to tell the client."""
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +201,11 @@ class Gateway:
 
         if is_sqlite(url):
             return SqliteLedger(sqlite_path(url), owner, now_us)
-        from gateway.ledger.postgres import PostgresLedger  # noqa: PLC0415 - a driver that SQLite has no use for
+        from gateway.ledger.line import WORK_SECONDS  # noqa: PLC0415 - a driver that SQLite has no use for
+        from gateway.ledger.postgres import PostgresLedger  # noqa: PLC0415 - as above
 
-        return PostgresLedger(postgres_dsn(url), owner, now_us, metrics.ledger_retried)
+        work_seconds = max(WORK_SECONDS, self._settings.database_wait_seconds - ANSWER_SECONDS)
+        return PostgresLedger(postgres_dsn(url), owner, now_us, metrics.ledger_retried, work_seconds)
 
     def _ledger(self, transactions: Transactions, metrics: Metrics) -> Ledger:
         sole = isinstance(transactions, SqliteLedger)

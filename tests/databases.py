@@ -60,7 +60,7 @@ def blank(kind: str, folder: Path, name: str) -> Iterator[str]:
     try:
         yield _with_name(own_name)
     finally:
-        asyncio.run(_execute(f'DROP DATABASE "{own_name}" WITH (FORCE)'))
+        asyncio.run(_drop(own_name))
 
 
 @asynccontextmanager
@@ -76,6 +76,16 @@ async def emptied(template_url: str, folder: Path) -> AsyncIterator[str]:
         yield template_url
     finally:
         await _execute(EMPTY, template_url)
+
+
+async def _drop(name: str) -> None:
+    """Drop a database. Its last sessions are told to end first, which PostgreSQL waits 5 s for and no longer."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                return await _execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            except asyncpg.ObjectInUseError:
+                continue
 
 
 def _with_name(name: str) -> str:

@@ -93,7 +93,7 @@ async def running(
 
     `certificate` is a PEM file with its key, to serve HTTPS.
     """
-    times = {"drain_delay_seconds": 0.0, "drain_timeout_seconds": 5.0, "end_seconds": 5.0, **drain}
+    times = {"drain_delay_seconds": 0.0, "drain_timeout_seconds": float(PATIENCE_SECONDS), "end_seconds": 5.0, **drain}
     settings = ServerSettings(
         port=0,
         bounds=bounds or ConnectionBounds(),

@@ -36,7 +36,7 @@ async def test_drain_serves_through_its_delay_then_ends_what_runs_then_the_lifes
         await say_hello(scope, receive, send)
 
     app = ServedApp(endpoint)
-    async with running(app, drain_delay_seconds=1.0) as served:
+    async with running(app, drain_delay_seconds=4.0) as served:
         slow = asyncio.create_task(served.exchange(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"))
         await begun.wait()
         served.server.drain()

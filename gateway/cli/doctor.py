@@ -25,7 +25,7 @@ from gateway.store.engine import Database, is_sqlite, sqlite_path
 from gateway.tokens.encodings import VOCABULARIES
 from gateway.tokens.vocabulary import VocabularyError, read_ranks
 
-METRICS_SECONDS = 2.0
+METRICS_SECONDS = 10.0
 LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a gateway that listens everywhere is asked
 _FACTOR = re.compile(r'^gateway_estimate_factor\{model="([^"]+)"\} (\S+)$', re.MULTILINE)
 

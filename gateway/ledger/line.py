@@ -15,15 +15,16 @@ SESSION = {
     "application_name": "gateway-ledger",
     # A statement that waited for a lock has to see what was committed meanwhile, whatever the database does by default.
     "default_transaction_isolation": "read committed",
-    "lock_timeout": "1000",
-    "statement_timeout": "3500",
     # A process that was stopped in the middle of a batch must not keep the counters of the others for long.
     "idle_in_transaction_session_timeout": "5000",
     "synchronous_commit": "on",
     "jit": "off",
 }
 WORK_SECONDS = 4.0
-"""The most that a transaction may take, with connecting and all its attempts: nobody waits 5 s for a refusal."""
+"""The most that a transaction may take, with connecting and all its attempts: nobody waits 5 s for a refusal.
+
+A quarter of that it may wait for one lock, and seven eighths for one statement.
+"""
 CLOSE_SECONDS = 3.0
 MESSAGE = "The gateway's database is not available; try again shortly."
 
@@ -67,8 +68,13 @@ class Line:
     that end: nothing that was sent on a connection happens after anything that is done on its successor.
     """
 
-    def __init__(self, dsn: str, only_one_for: str | None = None) -> None:
+    def __init__(self, dsn: str, work_seconds: float = WORK_SECONDS, only_one_for: str | None = None) -> None:
         self._dsn = dsn
+        self._work_seconds = work_seconds
+        self._session = SESSION | {
+            "lock_timeout": str(int(work_seconds / 4 * 1000)),
+            "statement_timeout": str(int(work_seconds * 7 / 8 * 1000)),
+        }
         self._name = None if only_one_for is None else zlib.crc32(only_one_for.encode()) & 0x7FFFFFFF
         self._turn = asyncio.Lock()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
@@ -78,11 +84,11 @@ class Line:
     ) -> T:
         """Run work on the connection. Raises ServiceUnavailable when the database cannot do it now.
 
-        `give_up` is a moment of the loop's clock, 4 s from the start of the work if it is None.
+        `give_up` is a moment of the loop's clock, `work_seconds` from the start of the work if it is None.
         """
         async with self._turn:
             try:
-                async with asyncio.timeout_at(give_up or asyncio.get_running_loop().time() + WORK_SECONDS):
+                async with asyncio.timeout_at(give_up or asyncio.get_running_loop().time() + self._work_seconds):
                     return await work(await self._connected())
             except AWAY as error:
                 self._drop()
@@ -102,7 +108,7 @@ class Line:
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         connection = await asyncpg.connect(
-            self._dsn, timeout=WORK_SECONDS, command_timeout=WORK_SECONDS, server_settings=SESSION
+            self._dsn, timeout=self._work_seconds, command_timeout=self._work_seconds, server_settings=self._session
         )
         if self._name is not None:
             try:

@@ -73,7 +73,7 @@ T = TypeVar("T")
 Answers = list[Grant | Refused | Stale]
 
 ATTEMPTS = 5
-LEAVE_SECONDS = 1.0
+LEAVE_SECONDS = 3.0
 
 
 class _Lost(Exception):
@@ -83,15 +83,23 @@ class _Lost(Exception):
 class PostgresLedger:
     """The ledger's transactions on PostgreSQL. `clock` returns Unix microseconds and is only a guess at the database's.
 
-    `retried` is told the cause of each transaction that had to run again.
+    `retried` is told the cause of each transaction that had to run again, and none takes longer than `work_seconds`.
     """
 
-    def __init__(self, dsn: str, owner: str, clock: Callable[[], int], retried: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        owner: str,
+        clock: Callable[[], int],
+        retried: Callable[[str], None],
+        work_seconds: float = WORK_SECONDS,
+    ) -> None:
         self.owner = owner
         self._clock = clock
         self._retried = retried
-        self._batches = Line(dsn, only_one_for=owner)
-        self._upkeep = Line(dsn)
+        self._work_seconds = work_seconds
+        self._batches = Line(dsn, work_seconds, only_one_for=owner)
+        self._upkeep = Line(dsn, work_seconds)
         self._known = Known()
         self._is_committing = False
 
@@ -109,7 +117,7 @@ class PostgresLedger:
         Raises ServiceUnavailable when the database is in trouble, as OutcomeUnknown if that was at the commit. Other
         errors are the batch's own. Save for OutcomeUnknown nothing of the batch was applied.
         """
-        give_up = asyncio.get_running_loop().time() + WORK_SECONDS
+        give_up = asyncio.get_running_loop().time() + self._work_seconds
         for _ in range(ATTEMPTS):
             self._is_committing = False
             try:

@@ -43,7 +43,8 @@ async def test_audit_repair_settles_calls_that_a_dead_process_left(team_shell: S
     await change(team_shell, f"UPDATE hold SET admitted_at_us = {present - LONG_AGO}")
     await change(team_shell, "DELETE FROM owner")
     assert (await team_shell.ask("audit"))["ok"] is True
-    await change(team_shell, f"INSERT INTO owner VALUES ('living', {present})")
+    lives_until = time.time_ns() // 1_000 + 60_000_000  # beyond the time that a slow start of the command takes
+    await change(team_shell, f"INSERT INTO owner VALUES ('living', {lives_until})")
     found = await team_shell.run("audit")
     assert (found.exit_code, "and nobody settled them" in found.output) == (1, True)
     repaired = await team_shell.ask("audit", "--repair")

@@ -181,8 +181,13 @@ async def running(
         await database.close()
 
 
-async def until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait for something that tells nobody when it comes true."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - as the docstring says
-            await asyncio.sleep(0.005)
+async def until(
+    condition: Callable[[], object], seconds: float = PATIENCE_SECONDS, state: Callable[[], object] = lambda: "no word"
+) -> None:
+    """Wait for something that tells nobody when it comes true; if it does not, say what the state was in the end."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110 - as the docstring says
+                await asyncio.sleep(0.005)
+    except TimeoutError as error:
+        raise AssertionError(f"waited {seconds} s in vain: {state()}") from error

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests.patience import PATIENCE_SECONDS
+
 PROBE_SECONDS = 0.05
 CHUNK = 65_536
 
@@ -40,7 +42,7 @@ class Balancer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _probe(self) -> None:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as client:
             while True:
                 self.ready = [url for url in self.urls if await _is_ready(client, url)]
                 await asyncio.sleep(PROBE_SECONDS)
@@ -50,13 +52,21 @@ class Balancer:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        chosen = urlsplit(self.ready[next(self._turn) % len(self.ready)])
-        there, back = await asyncio.open_connection(chosen.hostname, chosen.port)
+        there, back = await self._connected()
         try:
             await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
         finally:
             writer.close()
             back.close()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the next that is ready; who is not there any more is passed over, as balancers do."""
+        while True:
+            if self.ready:
+                chosen = urlsplit(self.ready[next(self._turn) % len(self.ready)])
+                with suppress(OSError):
+                    return await asyncio.open_connection(chosen.hostname, chosen.port)
+            await asyncio.sleep(PROBE_SECONDS)
 
 
 async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:

@@ -30,6 +30,8 @@ class Call:
     words: int = 0
     ended: bool = False
     """The client has seen the end of a good answer."""
+    refusal: str = ""
+    """What it was told instead of one."""
 
     async def ask(self, client: httpx.AsyncClient, key: str) -> None:
         """Make the call; a broken connection is an answer too."""
@@ -38,13 +40,15 @@ class Call:
         try:
             async with client.stream("POST", "/v1/chat/completions", json=body, headers=bearer(key)) as answer:
                 self.status = answer.status_code
-                if self.is_stream:
+                if self.status != 200:
+                    self.refusal = (await answer.aread()).decode()
+                elif self.is_stream:
                     await self._listen(answer)
                 else:
                     await answer.aread()
-                    self.ended = answer.status_code == 200
-        except httpx.TransportError:
-            return
+                    self.ended = True
+        except httpx.TransportError as error:
+            self.refusal = repr(error)
 
     async def _listen(self, answer: httpx.Response) -> None:
         async for line in answer.aiter_lines():
@@ -53,6 +57,11 @@ class Call:
             elif line.startswith("data: "):
                 choices = json.loads(line[6:]).get("choices", ())
                 self.words += sum(bool(choice["delta"].get("content")) for choice in choices)
+
+
+def heard(calls: Sequence[Call], script: "Script") -> list[tuple[str, int, int, int, str]]:
+    """Name, status, words, how often the provider saw it and its refusal, of each call: for the words of a failure."""
+    return [(call.name, call.status, call.words, script.seen[call.name], call.refusal) for call in calls]
 
 
 @dataclass

@@ -24,6 +24,9 @@ from tests.gateway import LOOK_SECONDS, MODEL, RunningGateway, running_gateway
 from tests.patience import PATIENCE_SECONDS
 from tests.provider import Cut, Provider, Request, Step, compose
 
+STATUSES = {"gone": 404, "broken": 500}
+"""What is answered to a look at such a state; any other is shown."""
+
 
 @dataclass
 class Work:
@@ -33,6 +36,7 @@ class Work:
     cancelled: dict[str, Any] = field(default_factory=lambda: response(status="cancelled"))
     looks: int = 0
     stream: Sequence[Step] = ()
+    is_cancelled: bool = False
 
     def __call__(self, request: Request) -> list[Step]:
         match request.method, request.path.partition("?")[0]:
@@ -40,12 +44,18 @@ class Work:
                 if request.json().get("stream"):
                     return compose(200, EVENT_STREAM, self.stream, framing="chunked")
                 return self._answer(response(status="queued", background=True))
+            case "GET", "/v1/responses/resp_1" if "stream=true" in request.path:
+                return compose(200, EVENT_STREAM, self.stream, framing="chunked")
+            case "GET", "/v1/responses/resp_1" if self.is_cancelled:
+                return self._answer(self.cancelled)
             case "GET", "/v1/responses/resp_1":
                 state = self.states[min(self.looks, len(self.states) - 1)]
                 self.looks += 1
-                return compose(404, JSON, b"{}") if state == "gone" else self._answer(response(status=state))
+                if state in STATUSES:
+                    return compose(STATUSES[state], JSON, b"{}")
+                return self._answer(response(status=state))
             case "POST", "/v1/responses/resp_1/cancel":
-                self.states = ("cancelled",)
+                self.is_cancelled = True
                 return self._answer(self.cancelled)
             case "DELETE", "/v1/responses/resp_1":
                 return self._answer({"id": "resp_1", "object": "response", "deleted": True})
@@ -192,8 +202,7 @@ async def test_background_stream_is_noted_before_its_client_sees_anything(gatewa
 
 
 async def test_background_stream_can_be_taken_up_again_and_is_charged_at_its_end(gateway: RunningGateway) -> None:
-    client = await begun(gateway, Work(("in_progress",)))
-    gateway.provider.answer(200, EVENT_STREAM, response_events()[3:], framing="chunked")
+    client = await begun(gateway, Work(("in_progress",), stream=response_events()[3:]))
     stream = await client.responses.retrieve("resp_1", stream=True, starting_after=3)
     assert [event.type async for event in stream][-1] == "response.completed"
     row = await settled(gateway)
@@ -228,14 +237,14 @@ async def test_background_response_that_is_deleted_when_done_is_charged_first(an
 
 
 async def test_background_response_that_cannot_be_asked_about_is_not_deleted(gateway: RunningGateway) -> None:
-    work = Work(("in_progress",))
+    work = Work(("broken",))
     client = await begun(gateway, work)
-    gateway.provider.answer(500, JSON, b"{}")
     with pytest.raises(openai.APIStatusError) as refused:
         await client.responses.delete("resp_1")
     assert refused.value.status_code == 502
     assert "DELETE /resp_1" not in paths(gateway.provider)
     assert await count(gateway, hold) == 1
+    work.states = ("in_progress",)
     await client.responses.delete("resp_1")
     await settled(gateway)
 

@@ -167,7 +167,7 @@ async def test_stream_that_falls_silent_is_ended_with_an_error(
     sqlite_url: str, provider: Provider, tmp_path: Path
 ) -> None:
     def impatient(main: Upstream) -> Upstream:
-        return Upstream(main.name, main.provider, main.base_url, main.api_key, idle_seconds=0.5)
+        return Upstream(main.name, main.provider, main.base_url, main.api_key, idle_seconds=2.0)
 
     provider.answer(200, EVENT_STREAM, [*WORDS, Cut.HANG], framing="chunked")
     async with running_gateway(sqlite_url, provider, tmp_path, upstream=impatient) as gateway:

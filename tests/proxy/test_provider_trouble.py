@@ -7,6 +7,7 @@ import asyncio
 import gzip
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import openai
@@ -14,6 +15,7 @@ import pytest
 
 from gateway.core.limits import Interval, Metric
 from gateway.core.upstreams import Upstream
+from gateway.settings import CatalogSettings
 from tests.events import DONE, EVENT_STREAM, JSON, chunk, completion, usage_chunk
 from tests.gateway import MODEL, RunningGateway, running_gateway
 from tests.provider import Cut, Provider, Request, Script, Step, compose
@@ -250,8 +252,9 @@ async def test_provider_that_says_nothing_more_holds_up_nobody_else(
     """Half-open connections: the peer is gone without a word, in each phase. They end by their deadlines."""
 
     def impatient(main: Upstream) -> Upstream:
-        return Upstream(main.name, main.provider, main.base_url, main.api_key, first_byte_seconds=0.4, idle_seconds=0.4)
+        return replace(main, models=(MODEL,), first_byte_seconds=3.0, idle_seconds=3.0)
 
+    catalog = CatalogSettings((Upstream("other", "openai", provider.base_url, "sk-other"),))
     first, *rest = compose(200, EVENT_STREAM, [*EVENTS[:2], Cut.HANG], framing="chunked")
     assert isinstance(first, bytes)
     silences: list[Script] = [[Cut.HANG], [first[:9], Cut.HANG], [first, Cut.HANG], [first, *rest]]
@@ -262,11 +265,11 @@ async def test_provider_that_says_nothing_more_holds_up_nobody_else(
             else compose(200, JSON, completion())
         )
     )
-    async with running_gateway(sqlite_url, provider, tmp_path, upstream=impatient) as gateway:
+    async with running_gateway(sqlite_url, provider, tmp_path, upstream=impatient, catalog=catalog) as gateway:
         key = await gateway.key(limits=LIMITS)
         silent = [asyncio.create_task(gateway.chat(key, stream=True, user=str(number))) for number in range(40)]
         while not all(task.done() for task in silent):
-            assert (await gateway.chat(key)).status_code == 200
+            assert (await gateway.chat(key, model="gpt-4o")).status_code == 200
         answers = [task.result() for task in silent]
         assert Counter(answer.status_code for answer in answers) == {504: 20, 200: 20}
         assert all(b"upstream_timeout" in answer.content for answer in answers)
