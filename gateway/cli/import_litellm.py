@@ -73,7 +73,8 @@ def _load(path: Path) -> Mapping[str, Any]:
 
 
 def _database_url(config: Mapping[str, Any]) -> str | None:
-    told = (config.get("general_settings") or {}).get("database_url")
+    general = config.get("general_settings")
+    told = general.get("database_url") if isinstance(general, dict) else None
     if isinstance(told, str) and told.startswith(ENVIRONMENT):
         return os.environ.get(told.removeprefix(ENVIRONMENT))
     return told if isinstance(told, str) else None

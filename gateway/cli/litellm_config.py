@@ -64,19 +64,31 @@ def convert(config: Mapping[str, Any], environment: Mapping[str, str]) -> Conver
     Never raises for what it does not know: that is noted.
     """
     made = Converted()
-    credentials = {entry.get("credential_name"): entry for entry in config.get("credential_list") or ()}
-    for place, entry in enumerate(config.get("model_list") or ()):
-        name, parameters = entry.get("model_name"), entry.get("litellm_params") or {}
-        credential = credentials.get(parameters.get("litellm_credential_name")) or {}
-        parameters = _looked_up({**(credential.get("credential_values") or {}), **parameters}, environment)
+    credentials = {
+        str(entry.get("credential_name")): _mapping(entry.get("credential_values"))
+        for entry in _entries(config.get("credential_list"))
+    }
+    for place, entry in enumerate(_entries(config.get("model_list"))):
+        name, parameters = entry.get("model_name"), _mapping(entry.get("litellm_params"))
+        credential = credentials.get(str(parameters.get("litellm_credential_name")), {})
+        parameters = _looked_up({**credential, **parameters}, environment)
         if not isinstance(name, str) or not isinstance(parameters.get("model"), str):
             made.notes.append(f"model_list[{place}] has no model_name or no litellm_params.model: left out.")
             continue
-        _take(made, name, parameters, entry.get("model_info") or {})
-    for name, group in ((config.get("router_settings") or {}).get("model_group_alias") or {}).items():
+        _take(made, name, parameters, _mapping(entry.get("model_info")))
+    for name, group in _mapping(_mapping(config.get("router_settings")).get("model_group_alias")).items():
         target = group.get("model") if isinstance(group, dict) else group
         made.aliases.setdefault(name, made.aliases.get(str(target), str(target)))
     return made
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _entries(value: object) -> list[Mapping[str, Any]]:
+    """Return a list's mappings; what is none becomes an empty one."""
+    return [_mapping(entry) for entry in value] if isinstance(value, list) else []
 
 
 def _looked_up(parameters: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

@@ -185,6 +185,22 @@ def test_config_becomes_upstreams_aliases_and_prices_without_secrets() -> None:
     assert any("bedrock" in note for note in made.notes)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_list": "x"}, {"model_list": [None, "x", {"litellm_params": "x"}, {"model_name": "a"}]},
+        {"model_list": {"a": 1}, "router_settings": "x", "credential_list": "x"},
+        {"router_settings": {"model_group_alias": ["x"]}, "credential_list": [None, {"credential_name": ["x"]}]},
+        {"model_list": [{"model_name": 5, "litellm_params": {"model": "x"}, "model_info": "x"}]},
+    ],
+)  # fmt: skip
+def test_config_that_is_none_makes_nothing_and_breaks_nothing(config: dict[str, object]) -> None:
+    made = convert(config, {})
+    assert (made.endpoints, made.prices, made.aliases) == ([], {}, {})
+    listed = config.get("model_list")
+    assert len(made.notes) == (len(listed) if isinstance(listed, list) else 0)
+
+
 def test_config_prices_are_ones_that_a_start_takes_and_half_a_price_is_told() -> None:
     rates = {"input_cost_per_token": 3e-06, "output_cost_per_token": 1.5e-05, "cache_read_input_token_cost": 3e-07}
     infos = {
