@@ -27,19 +27,20 @@ class Call(msgspec.Struct, frozen=True):
     `output_cap` is the client's own cap of one choice, None when it set none; `cap_field` the field that it used.
     `text_only` says that the body's size bounds its tokens: no images, files, audio or references in it.
     `formula_tokens` is more than a provider ever adds to the text of such a body. `references` are ids of things at the
-    provider that the call names, which must be the caller's own. `makes` is the kind of what the answer, or what it
-    names, is at the provider from now on, "" for nothing. `is_free` calls look at what was paid for already, or ask for
-    nothing that is; `costs` says that the provider asks money for it, or beside its tokens, that nobody can read.
-    `defers` says that the provider may answer before its work is done, so that the charge is known only later;
-    `forgets` that what the first reference names is gone at the provider after it. `listing` asks for a list of ours.
-    `batch_endpoint` is what the lines of a batch are sent to, `lines` what they ask for, once they were read. `target`
-    is the whole path at the provider where it is the call's own, `query` what it has behind another. `in_array` streams
-    come as one JSON array instead of events. `draws` says that the answer may hold pictures. `cache_writes` and
-    `cache_writes_1h` say that the prompt may be written to the provider's cache, for its usual time or for an hour.
-    `runs` is how often the provider may go through the prompt on its own account, `web_searches` how often it may
-    search, `other_models` are those that it may ask besides, `surcharge_percent` is what each token costs more for
-    where it is served. `thinks` says whether the model writes what nobody sees; None: as it does by itself. `media` is
-    what calls of pictures and sound are measured in beside text.
+    provider that the call names, which must be the caller's own; `mentions` are ids that must not be another's, though
+    nobody here need have made them. `makes` is the kind of what the answer, or what it names, is at the provider from
+    now on, "" for nothing. `is_free` calls look at what was paid for already, or ask for nothing that is; `costs` says
+    that the provider asks money for it, or beside its tokens, that nobody can read. `defers` says that the provider may
+    answer before its work is done, so that the charge is known only later; `forgets` that what the first reference
+    names is gone at the provider after it. `listing` asks for a list of ours. `batch_endpoint` is what the lines of a
+    batch are sent to, `lines` what they ask for, once they were read. `target` is the whole path at the provider where
+    it is the call's own, `query` what it has behind another. `in_array` streams come as one JSON array instead of
+    events. `draws` says that the answer may hold pictures. `cache_writes` and `cache_writes_1h` say that the prompt may
+    be written to the provider's cache, for its usual time or for an hour. `runs` is how often the provider may go
+    through the prompt on its own account, `web_searches` how often it may search, `other_models` are those that it may
+    ask besides, `surcharge_percent` is what each token costs more for where it is served. `thinks` says whether the
+    model writes what nobody sees; None: as it does by itself. `media` is what calls of pictures and sound are measured
+    in beside text.
     """
 
     operation: str
@@ -55,6 +56,7 @@ class Call(msgspec.Struct, frozen=True):
     has_audio: bool = False
     draws: bool = False
     references: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
     is_free: bool = False
     costs: bool = False
     makes: str = ""

@@ -18,7 +18,7 @@ from gateway.core.ids import is_object_id
 from gateway.core.listing import Listing
 from gateway.dialects.json_body import decode
 from gateway.dialects.openai import OPENAI
-from gateway.dialects.references import NAMING, references_in
+from gateway.dialects.references import NAMING, mentions_in, references_in
 
 _QUERY = re.compile(r"[A-Za-z0-9_.%=&,\[\]+-]{0,1024}")
 _bodies = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -105,6 +105,7 @@ class ObjectCall:
             is_free=True,
             costs=self.costs,
             references=(*(head.parameters[name] for name in self.owns), *references),
+            mentions=mentions_in(body, "items") if self.takes is Takes.JSON else (),
             makes=self.makes,
             forgets=self.forgets,
             target=f"{path}?{query}" if query else path,

@@ -20,6 +20,9 @@ SIGNS = (b"file_id", b"vector_store_id", b"container", b"part_ids", b"item_refer
 _SURE_SIGNS = (b"file_id", b"vector_store_id", b"container", b"part_ids", b"item_reference", b"skill_id")
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 _CLIENTS_OWN = frozenset({"parameters", "metadata", "attributes"})
+_ITEM_SIGNS = (b"_call", b'"reasoning"', b"mcp_", b"\\u00")
+_WHOLE_ITEMS = frozenset({"message", "function_call", "custom_tool_call"})
+"""Items that are all there, whatever their ids. Of others the provider may know by the id what is not."""
 
 
 class Pairs(list[tuple[str, object]]):
@@ -40,6 +43,24 @@ def references_in(body: bytes, fields: Sequence[str] | None = None) -> tuple[str
     else:
         found = (reference for name, value in fields_of(asked) if name in fields for reference in _walk(value))
     return tuple(dict.fromkeys(found))
+
+
+def mentions_in(body: bytes, field: str) -> tuple[str, ...]:
+    """Return the ids of items that the provider may go by: thoughts, and what its own tools found.
+
+    They may come from elsewhere or be made up, as those of servers that store nothing are.
+    """
+    if not any(sign in body for sign in _ITEM_SIGNS):
+        return ()
+    items = msgspec.json.decode(body, type=dict[str, object]).get(field)
+    ids = [_mention(item) for item in items if isinstance(item, dict)] if isinstance(items, list) else ()
+    return tuple(dict.fromkeys(name for name in ids if isinstance(name, str)))
+
+
+def _mention(item: dict[str, object]) -> object:
+    kind = item.get("type") or "message"
+    is_whole = isinstance(kind, str) and kind in _WHOLE_ITEMS
+    return None if is_whole or item.get("encrypted_content") else item.get("id")
 
 
 def as_pairs(body: bytes) -> object:

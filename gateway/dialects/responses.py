@@ -12,7 +12,7 @@ from gateway.dialects.chat_parts import Arguments, arguments_text
 from gateway.dialects.json_body import change, check_model, decode
 from gateway.dialects.lenient import read_lenient, text_of_answer
 from gateway.dialects.openai import FIGURES, OPENAI, TokenCap, UsageBlock, is_text_only, usage_from
-from gateway.dialects.references import references_in
+from gateway.dialects.references import mentions_in, references_in
 
 
 class Named(msgspec.Struct, gc=False):
@@ -160,6 +160,7 @@ class Responses:
             text_only=not references and not tools and is_text_only(body),
             has_audio=b"audio" in body,
             references=references,
+            mentions=mentions_in(body, "input"),
             costs=any(not _is_told(tool) for tool in tools),
             web_searches=asked.uses_of("web_search"),
             makes="responses" if asked.store is not False else "",

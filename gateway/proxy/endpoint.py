@@ -162,7 +162,9 @@ class Endpoint:
         known_at = house.clock.monotonic()
         call = exchange.call = await accept(scope, receive, self._format, self._max_body_bytes, house.budget)
         exchange.until += house.clock.monotonic() - known_at
-        pinned = await own(call, exchange.principal, house.database, exchange.until) if call.references else None
+        pinned = None
+        if call.references or call.mentions:
+            pinned = await own(call, exchange.principal, house.database, exchange.until)
         if call.batch_endpoint and pinned is not None:
             call = exchange.call = await self._surveyed(exchange, call, exchange.principal, pinned)
         found = exchange.route = route(call, house.catalog(), self._format.dialect.name, self._spoken, pinned)

@@ -55,6 +55,7 @@ class _Surveyed:
         self._model = ""
         self._costs = False
         self._references: dict[str, None] = {}
+        self._mentions: dict[str, None] = {}
         self._lines = Lines(0, 0, 0, 0, 0)
 
     def read(self, data: bytes, endpoint: str) -> Call:
@@ -69,6 +70,7 @@ class _Surveyed:
         self._model = line.model
         self._costs = self._costs or line.costs
         self._references.update(dict.fromkeys(line.references))
+        self._mentions.update(dict.fromkeys(line.mentions))
         return line
 
     def _check(self, line: Call) -> None:
@@ -104,7 +106,8 @@ class _Surveyed:
         if not self._lines.count:
             raise InvalidRequest("The input file has no lines.", param="input_file_id")
         references = (*call.references, *self._references)
-        return replace(call, model=self._model, references=references, costs=self._costs, lines=self._lines)
+        named = replace(call, references=references, mentions=tuple(self._mentions))
+        return replace(named, model=self._model, costs=self._costs, lines=self._lines)
 
 
 def _caps(calls: Sequence[Call], facts: ModelFacts) -> Iterator[int]:

@@ -75,6 +75,18 @@ def owned(connection: Connection, external_ids: Sequence[str], api_key_id: str) 
     return found
 
 
+def others(connection: Connection, external_ids: Sequence[str], api_key_id: str) -> set[str]:
+    """Return those of these ids that another key made, and this one did not."""
+    c = provider_object.c
+    made = {True: set[str](), False: set[str]()}
+    possible = [name for name in external_ids if "\0" not in name]
+    for start in range(0, len(possible), ASKED_AT_ONCE):
+        query = select(c.external_id, c.api_key_id).where(c.external_id.in_(possible[start : start + ASKED_AT_ONCE]))
+        for row in connection.execute(query):
+            made[row.api_key_id == api_key_id].add(row.external_id)
+    return made[False] - made[True]
+
+
 def page(connection: Connection, api_key_id: str, kind: str, cursor: Cursor) -> Page[ProviderObject]:
     """Return one page of what a key made of a kind. Raises InvalidRequest for a cursor that is nothing of it."""
     c = provider_object.c

@@ -148,6 +148,31 @@ async def test_item_of_a_response_that_was_not_stored_cannot_be_named(gateway: R
         await client.responses.create(model=MODEL, input=[{"type": "item_reference", "id": "msg_1"}])
 
 
+@pytest.mark.parametrize("kind", ["reasoning", "file_search_call", "code_interpreter_call", "mcp_item_of_2030"])
+async def test_item_of_anothers_that_the_provider_knows_by_its_id_is_not_found(
+    any_gateway: RunningGateway, kind: str
+) -> None:
+    maker, other = await any_gateway.key(), await any_gateway.key()
+    answer = json.dumps(response(output=[{"type": "reasoning", "id": "rs_1", "summary": []}])).encode()
+    any_gateway.provider.answer(200, JSON, answer)
+    assert (await any_gateway.post(maker, "/v1/responses", {"model": MODEL, "input": "Hi"})).status_code == 200
+    item = {"type": kind, "id": "rs_1", "summary": []}
+    for key, given, status in (
+        (maker, item, 200),
+        (other, item, 404),
+        (other, item | {"type": {}}, 200),
+        (other, item | {"id": "rs_from_elsewhere"}, 200),
+        (other, item | {"encrypted_content": "gAAA"}, 200),
+        (other, {"type": "message", "id": "rs_1", "role": "assistant", "content": "Hello"}, 200),
+    ):
+        if status == 200:
+            any_gateway.provider.answer(200, JSON, answer)
+        body = {"model": MODEL, "input": [given, {"role": "user", "content": "And?"}], "store": False}
+        assert (await any_gateway.post(key, "/v1/responses", body)).status_code == status, given
+    refused = await any_gateway.post(other, "/v1/conversations", {"items": [item]})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
+
+
 FOREIGN: list[dict[str, Any]] = [
     {"previous_response_id": "resp_1"},
     {"conversation": "conv_1"},
