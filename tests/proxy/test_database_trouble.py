@@ -20,12 +20,14 @@ from gateway.core.keys import make_key
 from gateway.core.limits import Interval, Metric
 from gateway.store import audit, provider_objects
 from gateway.store.engine import Database, postgres_dsn
+from gateway.store.migrate import upgrade
 from gateway.store.provider_objects import ProviderObject
+from tests import cluster
 from tests.events import DONE, EVENT_STREAM, JSON, chunk, completion, usage_chunk
 from tests.gateway import RunningGateway, bearer, running_gateway
 from tests.ledger import books
 from tests.ledger.chaos import Chaos, chaos
-from tests.ledger.running import on_postgres, on_sqlite
+from tests.ledger.running import on_postgres, on_sqlite, until
 from tests.patience import PATIENCE_SECONDS, QUARTER_SECONDS, in_quarters
 from tests.provider import Provider, Request, Script, compose
 
@@ -37,6 +39,8 @@ WAIT_SECONDS = 4.5
 BACK_SECONDS = PATIENCE_SECONDS
 STREAMS = 4
 CALLERS = 150
+IN_FLIGHT = 12
+RECOVERY_SECONDS = 20.0
 STRANGER = make_key("9999999999", "9" * 32).text
 """Well formed, and nobody's."""
 
@@ -134,6 +138,32 @@ async def exhausted(url: str) -> AsyncIterator[Trouble]:
         await execute(url, CAST_OUT, f'REASSIGN OWNED BY "{role}" TO postgres', f'DROP ROLE "{role}"')
 
 
+EVERY_TABLE = """
+    DO $$ DECLARE it regclass; BEGIN
+        FOR it IN SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+            WHERE nspname = 'public' AND relkind IN ('r', 'p') AND NOT relispartition LOOP
+            EXECUTE format('CREATE TRIGGER no_room BEFORE INSERT OR UPDATE ON %s EXECUTE FUNCTION no_room()', it);
+        END LOOP;
+    END $$"""
+NO_ROOM = """
+    CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+    END $$"""
+
+
+@asynccontextmanager
+async def full(url: str) -> AsyncIterator[Trouble]:
+    """As a server whose disk is full: what is there can be read, and whatever is written ends with error 53100."""
+
+    async def end() -> None:
+        await execute(url, "DROP FUNCTION IF EXISTS no_room CASCADE")
+
+    try:
+        yield Trouble(url, lambda: execute(url, f"{NO_ROOM}; {EVERY_TABLE}"), end, can_read=True)
+    finally:
+        await end()
+
+
 @asynccontextmanager
 async def locked(url: str) -> AsyncIterator[Trouble]:
     """As another process that writes to the file for long."""
@@ -144,7 +174,7 @@ async def locked(url: str) -> AsyncIterator[Trouble]:
         foreign.close()
 
 
-ON_POSTGRES = (unreachable, silent, slow, restarted, read_only, exhausted)
+ON_POSTGRES = (unreachable, silent, slow, restarted, read_only, exhausted, full)
 
 
 @on_postgres
@@ -153,6 +183,63 @@ async def test_postgres_in_trouble_refuses_in_time_loses_nothing_and_comes_back(
     database_url: str, provider: Provider, tmp_path: Path, troubling: Troubling
 ) -> None:
     await through_trouble(database_url, provider, tmp_path, troubling)
+
+
+@pytest.mark.parametrize("user", cluster.installed())
+async def test_postgres_stopped_at_once_amid_calls_and_started_again_loses_nothing(
+    user: str, provider: Provider, tmp_path: Path
+) -> None:
+    """A real `pg_ctl stop -m immediate`: commits are cut where they are, and the log is replayed at the start."""
+    gate, over = asyncio.Event(), asyncio.Event()
+    served: Counter[int] = Counter()
+
+    def play(request: Request) -> Script:
+        if not request.json().get("stream"):
+            return compose(200, JSON, completion())
+        return compose(
+            200, EVENT_STREAM, [chunk("one"), gate, chunk(" two"), usage_chunk(10, 7), DONE], framing="chunked"
+        )
+
+    provider.always(play)
+    async with cluster.cluster(user) as own:
+        await upgrade(own.url)
+        async with running_gateway(own.url, provider, tmp_path, database_wait_seconds=WAIT_SECONDS) as gateway:
+            key = await gateway.key(limits=LIMITS)
+            streams = [asyncio.create_task(gateway.chat(key, stream=True)) for _ in range(STREAMS)]
+            for _ in streams:
+                await provider.request()
+
+            async def call() -> None:
+                while not over.is_set():
+                    answer = await in_time(gateway.chat(key))
+                    assert answer.status_code in (200, 503), answer.text
+                    served[answer.status_code] += 1
+
+            callers = [asyncio.create_task(call()) for _ in range(IN_FLIGHT)]
+            await until(lambda: served[200] > IN_FLIGHT)
+            await own.stop()
+            await until(lambda: served[503] > IN_FLIGHT)
+            gate.set()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                for streamed in await asyncio.gather(*streams):
+                    assert streamed.status_code == 200 and streamed.content.endswith(DONE)
+            await own.start()
+            before = served[200]
+            _, quarters = await in_quarters(until(lambda: served[200] > before + IN_FLIGHT))
+            assert quarters * QUARTER_SECONDS < RECOVERY_SECONDS
+            over.set()
+            await asyncio.gather(*callers)
+            await gateway.audit()
+            rows = await gateway.usage()
+            assert sum(row.output_tokens == 7 for row in rows) == STREAMS
+            assert {row.source for row in rows if row.requests} == {"reported"}
+            assert sum(row.requests for row in rows) == len(provider.requests) == STREAMS + served[200]
+            assert len({row.request_id for row in rows}) == len(rows)
+        database = Database(own.url)
+        checks = await database.read(lambda connection: audit.checks(connection, int(time.time())))
+        await database.close()
+        assert [check.faults for check in checks if check.faults] == []
+    assert list((tmp_path / "spool").iterdir()) == []
 
 
 @on_sqlite
