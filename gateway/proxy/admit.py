@@ -133,9 +133,9 @@ def _check_priced(call: Call, limits: tuple[Limit, ...], route: Route) -> None:
         if price is not None and price.leaves_open(call.service_tier):
             raise Forbidden(
                 f"What the model `{model}` costs at the fast speed is not known here, and this API key has a cost "
-                "limit. Ask without `speed`.",
+                "limit. Ask for the standard speed.",
                 code="route_not_priced",
-                param="speed",
+                param="speed" if call.operation == "messages" else "service_tier",
             )
         if price is None:
             raise Forbidden(

@@ -5,6 +5,7 @@ out and named, as `field.inner` by the field at the top that they stand below, a
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TypeVar
 
 import msgspec
@@ -74,6 +75,8 @@ class _Reader:
         return value
 
     def _object(self, value: msgspec.Raw, struct: inspect.StructType) -> msgspec.Raw:
+        if _is_known(value, struct.cls):
+            return value  # as nearly all of a long conversation is
         kind = kind_of(value)
         if isinstance(kind, str) and self._is_lost(kind):
             return _raw({"type": kind})
@@ -87,6 +90,19 @@ class _Reader:
             elif bytes(inside) != b"null":
                 self._unread[f"{self._top}.{name}"] = inside
         return _raw(read)
+
+
+def _is_known(value: msgspec.Raw, kind: type) -> bool:
+    try:
+        _decoder(kind).decode(value)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+@cache
+def _decoder(kind: type) -> "msgspec.json.Decoder[object]":
+    return msgspec.json.Decoder(kind)
 
 
 def _raw(value: object) -> msgspec.Raw:
