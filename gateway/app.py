@@ -130,7 +130,10 @@ class Gateway:
         if self._reload is None:
             return
         try:
-            self._set_catalog(self._reload())
+            chosen = self._reload()
+            if not chosen.upstreams and not self._demo:
+                raise SettingsError("No upstream is left, and no start would do without one.")
+            self._set_catalog(chosen)
             log.info("upstreams, models and prices were read again")
         except (SettingsError, ValueError) as error:
             log.error("the settings were not reloaded: %s", error)

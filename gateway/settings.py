@@ -25,15 +25,12 @@ from gateway.couriers.destinations import (
     signing_secret,
     webhook_url,
 )
+from gateway.upstream_table import SettingsError, UpstreamTable, configured_upstream
 
 MIN_ADMIN_KEY_LENGTH = 32
 MEBIBYTE = 1_048_576
 IGNORED = frozenset({"GATEWAY_TEST_POSTGRES_URL"})
 """Read by the tests, not by the gateway."""
-
-
-class SettingsError(Exception):
-    """A setting that cannot be; the message names it and says what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +143,11 @@ def _admin_key(text: str) -> str:
 
 
 def database_url(text: str) -> str:
-    """Return the text if it is the URL of a database. Raises ValueError."""
+    """Return the text if it is the URL of a database. Raises ValueError, never with the password in it."""
     if not text.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
         raise ValueError("must begin with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+    if text.startswith("postgresql") and _POSTGRES.fullmatch(text) is None:
+        raise ValueError("must end in @host:port/name, with a number as the port")
     return text
 
 
@@ -203,30 +202,11 @@ VARIABLES = (
              "`on`: that URL may be `http://` and on a private network"),
     Variable("GATEWAY_ALERT_SECONDS", "alert_seconds", _whole(1, 3_600), "10", "how often thresholds are looked at"),
 )  # fmt: skip
-_API_VERSION = re.compile(r"[A-Za-z0-9.-]{1,32}")
+_POSTGRES = re.compile(
+    r"[^:]+://([^:/]*(:[^@]*)?@)?(\[[0-9A-Fa-f:.%]+\]|[^:/?\[\]]+)?(:[0-9]{1,5})?([/?].*)?"  # as SQLAlchemy reads it
+)
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Set by the supervisor of several workers for its children."""
-
-
-class UpstreamTable(msgspec.Struct, forbid_unknown_fields=True):
-    """`[[upstreams]]` in the TOML file."""
-
-    name: str
-    provider: Literal["openai", "azure", "anthropic", "gemini"]
-    base_url: str
-    api_key_env: str | None = None
-    api_key_file: str | None = None
-    models: tuple[str, ...] | None = None
-    deployments: dict[str, str] = {}
-    api_version: str | None = None
-    proxy_url: str | None = None
-    ca_file: str | None = None
-    stream_usage: bool = True
-    objects: bool = True
-    first_byte_seconds: float = 600
-    idle_seconds: float = 300
-    connect_seconds: float = 5
-    max_connections: int = 2000
 
 
 class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -277,7 +257,9 @@ def load_catalog(environment: Mapping[str, str]) -> CatalogSettings:
     """
     file = environment.get("GATEWAY_CONFIG", "").strip()
     config = _read_file(Path(file)) if file else ConfigFile()
-    upstreams = tuple(_upstream(table, environment) for table in config.upstreams) or _from_environment(environment)
+    upstreams = tuple(configured_upstream(table, environment) for table in config.upstreams) or _from_environment(
+        environment
+    )
     names = [upstream.name for upstream in upstreams]
     for name in names:
         if names.count(name) > 1:
@@ -306,9 +288,11 @@ def _parsed(variable: Variable, text: str) -> object:
 
 def _read_file(path: Path) -> ConfigFile:
     try:
-        return msgspec.convert(tomllib.loads(path.read_text()), ConfigFile)
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), ConfigFile)
     except OSError as error:
         raise SettingsError(f"GATEWAY_CONFIG: {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8: byte {error.start} does not belong there.") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not TOML: {error}.") from None
     except msgspec.ValidationError as error:
@@ -325,58 +309,6 @@ def _nearest_key(message: str) -> str:
 def _nearest(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, 1, 0.5)
     return f" Did you mean {close[0]}?" if close else f" Known are: {', '.join(sorted(known))}."
-
-
-def _upstream(table: UpstreamTable, environment: Mapping[str, str]) -> Upstream:
-    if not table.base_url.startswith(("http://", "https://")) or any(mark in table.base_url for mark in "@?#"):
-        raise SettingsError(
-            f"Upstream `{table.name}`: base_url must be http:// or https:// without user, query or fragment."
-        )
-    _check_azure(table)
-    return Upstream(
-        name=table.name,
-        provider=table.provider,
-        base_url=table.base_url.rstrip("/"),
-        api_key=_api_key(table, environment),
-        models=table.models or tuple(table.deployments) or ("*",),
-        proxy_url=table.proxy_url or None,
-        ca_file=table.ca_file or None,
-        stream_usage=table.stream_usage,
-        objects=table.objects,
-        deployments=tuple(table.deployments.items()),
-        api_version=table.api_version,
-        first_byte_seconds=table.first_byte_seconds,
-        idle_seconds=table.idle_seconds,
-        connect_seconds=table.connect_seconds,
-        max_connections=table.max_connections,
-    )
-
-
-def _check_azure(table: UpstreamTable) -> None:
-    """Raise SettingsError where it is not clear how Azure's API is to be called."""
-    version = table.api_version
-    if version is not None and (table.provider != "azure" or _API_VERSION.fullmatch(version) is None):
-        raise SettingsError(f"Upstream `{table.name}`: api_version is for azure, such as 2024-10-21 or preview.")
-    if table.provider == "azure" and version is None and not table.base_url.rstrip("/").endswith("/v1"):
-        raise SettingsError(
-            f"Upstream `{table.name}`: Azure needs an api_version, or a base_url that ends with /openai/v1."
-        )
-
-
-def _api_key(table: UpstreamTable, environment: Mapping[str, str]) -> str:
-    if table.api_key_env:
-        key = environment.get(table.api_key_env, "").strip()
-        if not key:
-            raise SettingsError(f"Upstream `{table.name}`: the variable {table.api_key_env} is not set.")
-        return key
-    if table.api_key_file:
-        try:
-            return Path(table.api_key_file).read_text().strip()
-        except OSError as error:
-            raise SettingsError(
-                f"Upstream `{table.name}`: {table.api_key_file} cannot be read: {error.strerror}."
-            ) from None
-    return ""
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[Upstream, ...]:
@@ -396,5 +328,5 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[Upstream, ...]:
                 api_key_env=f"{prefix}_API_KEY",
                 models=models,
             )
-            made.append(_upstream(table, environment))
+            made.append(configured_upstream(table, environment))
     return tuple(made)

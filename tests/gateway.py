@@ -173,6 +173,7 @@ async def running_gateway(
     of an answer finds its record in the database and its holds free: no spool stands in for a slow commit.
     """
     chosen = settings.pop("catalog", CatalogSettings())
+    reload = settings.pop("reload", None)
     late = SPOOL_AFTER_SECONDS if "database_wait_seconds" in settings else 2.0 * PATIENCE_SECONDS
     settings.setdefault("database_wait_seconds", 2.0 * PATIENCE_SECONDS)
     main = upstream(Upstream("main", "openai", provider.base_url, PROVIDER_KEY, connect_seconds=PATIENCE_SECONDS))
@@ -180,7 +181,7 @@ async def running_gateway(
     made = Settings(database_url, folder, port=0, migrates_at_start=False, catalog=catalog, **settings)
     async with AsyncExitStack() as stack:
         stack.callback(_restore_logging, logging.getLogger().handlers[:], logging.getLogger().level)
-        app = Gateway(made, late_seconds=late)
+        app = Gateway(made, reload=reload, late_seconds=late)
         server, port = await stack.enter_async_context(_served(app))
         database = Database(database_url)
         stack.push_async_callback(database.close)

@@ -10,13 +10,13 @@ behind SQLAlchemy's own `ext.asyncio`, which would import its object-relational 
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection as Connection  # for the annotations of those who pass it on
-from sqlalchemy import ExceptionContext, NullPool, create_engine, event, make_url
+from sqlalchemy import Engine, ExceptionContext, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.util import greenlet_spawn
@@ -56,7 +56,6 @@ class Database:
     def __init__(
         self, url: str, run_on_writer: RunOnWriter | None = None, *, statement_seconds: int = STATEMENT_SECONDS
     ) -> None:
-        parsed = make_url(url)
         self._url = url
         self._statement_seconds = statement_seconds
         self._aside: tuple[Aside, Database] | None = None
@@ -71,12 +70,12 @@ class Database:
                 "jit": "off",
             }
             arguments = {"server_settings": settings, "timeout": POOL_SECONDS, "command_timeout": statement_seconds}
-            self._engine = create_engine(
-                parsed, pool_size=READERS, pool_timeout=POOL_SECONDS, pool_pre_ping=True, connect_args=arguments
+            self._engine = postgres_engine(
+                url, arguments, pool_size=READERS, pool_timeout=POOL_SECONDS, pool_pre_ping=True
             )
             event.listen(self._engine, "handle_error", _leave_demoted)
         else:
-            self._engine = create_engine(parsed, pool_size=READERS, pool_timeout=POOL_SECONDS)
+            self._engine = create_engine(make_url(url), pool_size=READERS, pool_timeout=POOL_SECONDS)
             event.listen(self._engine, "connect", _make_reader)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -246,8 +245,21 @@ def sqlite_path(url: str) -> Path:
 
 
 def postgres_dsn(url: str) -> str:
-    """Return the URL as asyncpg itself takes it."""
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    """Return the URL as asyncpg itself takes it. What stands behind its `?` is as libpq has it, `sslmode` above all;
+    SQLAlchemy's own word for that is taken too.
+    """
+    parsed = make_url(url).set(drivername="postgresql")
+    if "ssl" in parsed.query:
+        parsed = parsed.difference_update_query(["ssl"]).update_query_dict({"sslmode": parsed.query["ssl"]})
+    return parsed.render_as_string(hide_password=False)
+
+
+def postgres_engine(url: str, arguments: Mapping[str, object], **pool: Any) -> Engine:
+    """Return an engine whose connections asyncpg makes from the whole URL, as it makes the ledger's.
+
+    SQLAlchemy would pass what stands behind the `?` on as arguments of a function, which knows them by other names.
+    """
+    return create_engine("postgresql+asyncpg://", connect_args={"dsn": postgres_dsn(url), **arguments}, **pool)
 
 
 def _leave_demoted(context: ExceptionContext) -> None:

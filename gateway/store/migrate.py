@@ -19,7 +19,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from gateway.core.errors import ServiceUnavailable
 from gateway.store import metadata, schema
-from gateway.store.engine import MESSAGE, is_sqlite, sqlite_path
+from gateway.store.engine import MESSAGE, is_sqlite, postgres_engine, sqlite_path
 from gateway.store.schema import Schema
 
 HEAD = "0002"
@@ -119,7 +119,7 @@ async def _with_connection(url: str, work: Callable[[Connection], T], *, writes:
         _make_private(sqlite_path(url))
         engine = _transactional(create_engine(make_url(url).set(drivername="sqlite")), writes=writes)
     else:
-        engine = create_engine(url)
+        engine = postgres_engine(url, {})
 
     def transact() -> T:
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import load_catalog
+from gateway.settings import CatalogSettings, load_catalog
 from tests.gateway import MODEL, RunningGateway, running_gateway
 from tests.outbound import AUTHORITY, Proxy, running_proxy, running_tls_provider
 from tests.provider import Provider, running_provider
@@ -75,3 +75,15 @@ async def test_proxy_that_refuses_is_an_upstream_out_of_reach(
     assert provider.requests == []
     row = await outbound.charged()
     assert (row.requests, row.input_tokens) == (0, 0)
+
+
+async def test_reload_that_would_leave_no_upstream_changes_nothing(
+    sqlite_url: str, provider: Provider, tmp_path: Path
+) -> None:
+    """A file that is being written is empty for a moment."""
+    provider.chat("Hello there")
+    async with running_gateway(sqlite_url, provider, tmp_path, reload=CatalogSettings) as running:
+        client = running.openai(await running.key())
+        running.app.on_reload()
+        answer = await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}])
+        assert answer.choices[0].message.content == "Hello there"
