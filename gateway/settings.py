@@ -25,7 +25,8 @@ from gateway.couriers.destinations import (
     signing_secret,
     webhook_url,
 )
-from gateway.upstream_table import SettingsError, UpstreamTable, configured_upstream
+from gateway.upstream_table import SettingsError as SettingsError  # for those who read settings
+from gateway.upstream_table import UpstreamTable, configured_upstream
 
 MIN_ADMIN_KEY_LENGTH = 32
 MEBIBYTE = 1_048_576

@@ -21,7 +21,8 @@ from gateway.core.limits import Interval, Metric, Scope
 from gateway.core.prices import _OVERRIDE_FEES, _OVERRIDE_RATES, override_price
 from gateway.me.routes import ANSWERS as OWN_ROUTES
 from gateway.metrics import Metrics
-from gateway.settings import IGNORED, VARIABLES, ConfigFile, UpstreamTable
+from gateway.settings import IGNORED, VARIABLES, ConfigFile
+from gateway.upstream_table import UpstreamTable
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
