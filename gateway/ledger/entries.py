@@ -184,5 +184,14 @@ class Settlement(msgspec.Struct, frozen=True):
     image_size: str | None = None
 
 
+class Noted(Settlement, frozen=True):
+    """The record of a call that goes on at its provider, as a job has it.
+
+    `most_thought_tokens` is the output that it may be charged for what nobody saw, 0 for a model that does not think.
+    """
+
+    most_thought_tokens: int = 0
+
+
 def _difference(mine: int | None, theirs: int | None) -> int | None:
     return None if mine is None and theirs is None else (mine or 0) - (theirs or 0)

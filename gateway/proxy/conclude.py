@@ -1,7 +1,8 @@
 """What a job's end says -> its one usage record, whoever heard of it: the gateway's own look, or its owner's.
 
 It is charged what the provider reports: a response once, a batch line by line. If that reports nothing (of a job that
-was cancelled, say), our count of the prompt and of the text there is; and if nothing came to light at all, what was
+was cancelled, say), our count of the prompt and of the text there is, for a model that thinks no less than it writes on
+average; and if nothing came to light at all, what was
 noted when the job began.
 """
 
@@ -18,7 +19,7 @@ from gateway.core.upstreams import Upstream
 from gateway.core.usage import UNTOLD, Usage, at_least
 from gateway.dialects import files
 from gateway.dialects.batches import LINE_FORMATS, read_result
-from gateway.ledger.entries import Figures, Outcome, Settlement, Source
+from gateway.ledger.entries import Figures, Noted, Outcome, Settlement, Source
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.till import ANSWERED, MICROSECONDS, Till, charge, figures_of, report, safe
 from gateway.store.jobs import Job
@@ -30,7 +31,7 @@ RESULT_FORMATS = {wire_format.operation: wire_format for wire_format in LINE_FOR
 
 log = logging.getLogger(__name__)
 
-_records = msgspec.json.Decoder(Settlement)
+_records = msgspec.json.Decoder(Noted)
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -66,7 +67,8 @@ async def conclude(till: Till, job: Job, told: Reading | None) -> None:
     """
     record = _records.decode(job.record)
     upstream = till.catalog().upstream(job.upstream)
-    settlement, left = record, tuple[ProviderObject, ...]()
+    settlement: Settlement = record
+    left: tuple[ProviderObject, ...] = ()
     if told is not None and upstream is not None:
         if record.batch:
             settlement = await _batch_settlement(till, record, upstream, told)
@@ -85,10 +87,12 @@ async def conclude(till: Till, job: Job, told: Reading | None) -> None:
         report(till, settlement, till.monotonic() - began, max(settlement.figures.succeeded, 1))
 
 
-async def _settlement(till: Till, record: Settlement, upstream: Upstream, told: Reading) -> Settlement:
+async def _settlement(till: Till, record: Noted, upstream: Upstream, told: Reading) -> Settlement:
     usage, source = told.usage or UNTOLD, Source.REPORTED
     if usage.lacks_some:
         output = await till.counter.text(record.subject.model, told.text) if told.text and usage.lacks_output else 0
+        if usage.lacks_output and not told.error:
+            output = max(output, min(record.most_thought_tokens, till.expected.tokens(record.subject.model)))
         counted = record.figures.input_tokens if usage.lacks_input else 0
         usage, source = at_least(usage, input_tokens=counted, output_tokens=output), Source.COUNTED
     cost, rates = charge(_price(till, record, upstream), usage, record.admitted_at_us // MICROSECONDS)

@@ -21,7 +21,7 @@ from gateway.core.media import Media, tells_all, with_measures, with_tokens
 from gateway.core.rates import Unit
 from gateway.core.selection import Route
 from gateway.core.usage import UNTOLD, Usage, at_least
-from gateway.ledger.entries import Outcome, Settlement, Source
+from gateway.ledger.entries import Noted, Outcome, Settlement, Source
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.till import ANSWERED, COMPLETED, MICROSECONDS, REPORTED, Till, charge, report, settlement_of
 from gateway.store import provider_objects
@@ -80,7 +80,8 @@ async def defer(till: Till, exchange: Exchange, first_look_seconds: float) -> No
         record = _of_lines(record, call.lines, exchange.route)
     record = replace(record, outcome=Outcome.UPSTREAM_FAILED)
     made = _provider_object(exchange, record, object_id)
-    text = msgspec.json.encode(record).decode()
+    thought = _most_tokens(exchange) if exchange.thinks else 0
+    text = msgspec.json.encode(Noted(**msgspec.structs.asdict(record), most_thought_tokens=thought)).decode()
     window_seconds = 0.0 if call.lines is None else WINDOW_SECONDS
     await till.jobs.note(exchange.request_id, made, text, first_look_seconds, window_seconds)
     exchange.is_deferred = True
@@ -147,10 +148,16 @@ def _is_cut(exchange: Exchange) -> bool:
 
 def _calibrated_tokens(till: Till, exchange: Exchange) -> int:
     """Return what such a call writes on average, hidden tokens and all, at most what was held."""
+    call, found = exchange.call, exchange.route
+    assert call is not None and found is not None
+    return min(_most_tokens(exchange), till.expected.tokens(found.model)) * call.choices
+
+
+def _most_tokens(exchange: Exchange) -> int:
+    """Return the cap that was held for each choice."""
     call, found, grant = exchange.call, exchange.route, exchange.grant
     assert call is not None and found is not None and grant is not None
-    cap = grant.output_cap or call.output_cap or found.facts.max_output_tokens
-    return min(cap, till.expected.tokens(found.model)) * call.choices
+    return grant.output_cap or call.output_cap or found.facts.max_output_tokens
 
 
 async def _media_measured(till: Till, exchange: Exchange, media: Media, reported: Usage | None) -> tuple[Usage, Source]:

@@ -1,14 +1,15 @@
 """Jobs: what goes on at a provider after the call that began it was answered, such as a background response.
 
 A job's row keeps the call's hold from being swept, whoever dies, until somebody has settled it. Any process may look at
-a job that is due; the one that pushes `due_at_us` on has it to itself until then. Times are Unix microseconds of the
-processes' clocks: a clock that is off makes a look late or one too many, and a job is settled once all the same.
+a job that is due; the one that pushes `due_at_us` on has it to itself until then. Times are Unix microseconds of
+`clock_us`: what one process notes, another with a clock that is off finds due at the same moment.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Column, Connection, Index, Table, Text, delete, func, insert, select, update
+from sqlalchemy import text as sql
 
 from gateway.store.pages import AnyRow
 from gateway.store.tables import integer, metadata, text
@@ -48,6 +49,16 @@ class Job:
     looks: int
     due_at_us: int
     ends_at_us: int
+
+
+def clock_us(connection: Connection, own_us: int) -> int:
+    """Return the time that jobs go by: PostgreSQL's own, on SQLite the only process's, which is given."""
+    if connection.dialect.name != "postgresql":
+        return own_us
+    return int(connection.execute(_CLOCK).scalar_one())
+
+
+_CLOCK = sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 
 def record(connection: Connection, made: Job) -> None:

@@ -12,6 +12,7 @@ import pytest
 from openai import AsyncOpenAI
 from sqlalchemy import func, select, update
 
+from gateway.core.estimates import FIRST_EXPECTATION_TOKENS
 from gateway.core.limits import Interval, Metric
 from gateway.proxy.follow import LOOKS_BEFORE_GONE
 from gateway.store import provider_objects
@@ -214,6 +215,18 @@ async def test_background_response_that_its_owner_cancels_is_charged_what_is_kno
     assert (await client.responses.cancel("resp_1")).status == "cancelled"
     row = await settled(any_gateway)
     assert (row.input_tokens, row.output_tokens, row.source) == (8, 0, "counted")
+
+
+@pytest.mark.parametrize(("cap", "charged"), [(None, FIRST_EXPECTATION_TOKENS), (100, 100)])
+async def test_thoughts_of_a_background_response_that_is_cancelled_are_charged_as_on_average(
+    any_gateway: RunningGateway, cap: int | None, charged: int
+) -> None:
+    any_gateway.provider.always(Work(("in_progress",)))
+    client = any_gateway.openai(await any_gateway.key())
+    await client.responses.create(model="o3", input="Hi", background=True, max_output_tokens=cap)
+    assert (await client.responses.cancel("resp_1")).status == "cancelled"
+    row = await settled(any_gateway)
+    assert (row.output_tokens, row.source, row.outcome) == (charged, "counted", "completed")
 
 
 async def test_background_response_that_is_deleted_while_it_runs_is_cancelled_and_charged_first(

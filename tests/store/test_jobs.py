@@ -1,6 +1,7 @@
 """Jobs at a provider: noted once, looked at by one process at a time, kept in memory while the database is away."""
 
 import logging
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,10 +12,11 @@ from gateway.store.job_book import CLAIM_SECONDS, JobBook
 from gateway.store.provider_objects import ProviderObject
 from tests.clock import SettableClock
 from tests.ledger import books
-from tests.ledger.running import on_sqlite
+from tests.ledger.running import on_postgres, on_sqlite
 
 MADE = ProviderObject("main", "resp_1", "proj_1", "key_1", "responses", 1)
 DAY = 86_400.0
+HOURS = 2 * 3_600.0
 
 
 @pytest.fixture
@@ -43,12 +45,14 @@ async def test_job_is_noted_with_its_owner_and_found_by_its_name(book: JobBook, 
     assert owned == {"resp_1": MADE}
 
 
+@on_sqlite
 async def test_job_noted_again_is_one_and_due_as_said_last(book: JobBook) -> None:
     await book.note("req_1", MADE, "{}", 600.0)
     await book.note("req_1", MADE, "{}", 1.0)
     assert await book.outlook() == (1, 1.0)
 
 
+@on_sqlite
 async def test_job_is_claimed_when_it_is_due_and_by_one_process_alone(
     database: Database, book: JobBook, clock: SettableClock
 ) -> None:
@@ -65,6 +69,20 @@ async def test_job_is_claimed_when_it_is_due_and_by_one_process_alone(
     assert [(job.request_id, job.looks) for job in await book.claim()] == [("req_1", 1)]
 
 
+@on_postgres
+async def test_jobs_of_processes_whose_clocks_are_hours_apart_are_due_by_the_databases(database: Database) -> None:
+    """Whoever dies, another follows its jobs at the time that was meant."""
+    early, late = (JobBook(database, SettableClock(time.time() + off).now, DAY) for off in (-HOURS, HOURS))
+    for noting, other, name in ((early, late, "req_1"), (late, early, "req_2")):
+        await noting.note(name, MADE, "{}", HOURS / 2)
+        assert await other.claim() == []
+        await noting.postpone(name, 0.0)
+        [job] = await other.claim()
+        assert job.request_id == name and not other.is_over_time(job)
+        assert await noting.claim() == []
+        assert await noting.forget(name)
+
+
 async def test_job_that_is_forgotten_is_forgotten_once(book: JobBook) -> None:
     await book.note("req_1", MADE, "{}", 5.0)
     assert await book.forget("req_1")
@@ -72,6 +90,7 @@ async def test_job_that_is_forgotten_is_forgotten_once(book: JobBook) -> None:
     assert await book.outlook() == (0, None)
 
 
+@on_sqlite
 async def test_job_is_over_time_from_its_end_on(book: JobBook, clock: SettableClock) -> None:
     await book.note("req_1", MADE, "{}", 0.0)
     [job] = await book.claim()
