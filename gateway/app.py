@@ -163,7 +163,7 @@ class Gateway:
     async def _open(self, stack: AsyncExitStack) -> None:
         """Open every part; the stack closes them in the opposite order."""
         settings, clock = self._settings, self._clock
-        metrics = Metrics(load_prices(settings.catalog.prices).names(), directory=settings.metrics_folder)
+        metrics = Metrics(load_prices(settings.catalog.prices).labels(), directory=settings.metrics_folder)
         stack.callback(metrics.close)
         counter = TokenCounter()
         stack.callback(counter.close)
@@ -281,7 +281,7 @@ class Gateway:
         upstreams = (*chosen.upstreams, *self._demo_upstreams)
         self._catalog = Catalog(upstreams, chosen.aliases, load_prices(chosen.prices))
         if self._rooms is not None:
-            self._rooms.operations.metrics.know_models(self._catalog.prices.names())
+            self._rooms.operations.metrics.know_models(self._catalog.prices.labels())
         self._log.learn_secrets(upstream.api_key for upstream in upstreams if upstream.api_key)
 
     @asynccontextmanager

@@ -292,7 +292,9 @@ class Metrics:
         return iter(_added_up(self.families(), self._directory))
 
     def _model_label(self, model: str) -> str:
-        if model not in self._models or len(self._seen_models) >= MAX_MODELS:
+        if model not in self._models:
+            return next((model[:end] for end in range(len(model), 0, -1) if f"{model[:end]}*" in self._models), OTHER)
+        if len(self._seen_models) >= MAX_MODELS:
             return OTHER
         self._seen_models.add(model)
         return model

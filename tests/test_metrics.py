@@ -128,6 +128,16 @@ def test_unknown_model_is_counted_as_other_until_it_is_known() -> None:
     assert figure(metrics, "gateway_tokens_total", model="made-up", kind="input") == 2
 
 
+def test_model_whose_name_begins_as_a_known_one_is_counted_as_that() -> None:
+    metrics = Metrics(["claude-haiku-4*", "claude-haiku-4-5*", "gpt-4o"])
+    metrics.estimates_calibrated("claude-haiku-4-5-20251001", 1_250)
+    metrics.estimates_calibrated("claude-haiku-4", 900)
+    metrics.estimates_calibrated("gpt-4o-of-somebody", 2_000)
+    assert figure(metrics, "gateway_estimate_factor", model="claude-haiku-4-5") == 1.25
+    assert figure(metrics, "gateway_estimate_factor", model="claude-haiku-4") == 0.9
+    assert len([name for name, _ in figures(metrics) if name == "gateway_estimate_factor"]) == 2
+
+
 def test_models_beyond_the_bound_are_counted_as_other() -> None:
     names = [f"model-{number}" for number in range(MAX_MODELS + 50)]
     metrics = Metrics(names)

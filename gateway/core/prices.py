@@ -165,6 +165,13 @@ class PriceTable:
         listed = {name for models in self._by_name.values() for name in models}
         return frozenset(listed | {name for name in self._overrides if not set("*?[") & set(name)})
 
+    def labels(self) -> frozenset[str]:
+        """Return the names, and the patterns that are a name's beginning and a star: claude-sonnet-4-6*."""
+        patterns = {
+            pattern for entry in self._file.providers.values() for one in entry.models for pattern in one.patterns
+        }
+        return self.names() | {pattern for pattern in patterns if _BEGINNING.fullmatch(pattern)}
+
     def names_of(self, provider: str) -> frozenset[str]:
         """Return the names of the models that have an entry of their own at this provider species."""
         return frozenset(self._by_name.get(_DATA_PROVIDERS.get(provider, provider), ()))
@@ -240,6 +247,7 @@ _DATA_PROVIDERS = {"gemini": "google", "demo": "openai"}
 
 _SHOWN_BY_DEMO = ("openai", "anthropic", "google")
 
+_BEGINNING = re.compile(r"[a-z][a-z0-9.-]+[0-9a-z]\*")
 _COMPACT_DATE = re.compile(r"-(20[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])(?=-|:|$)")
 
 

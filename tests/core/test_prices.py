@@ -192,6 +192,12 @@ def test_lookup_of_a_known_name_returns_the_same_object_again() -> None:
     assert table().lookup("openai", "gpt-4o") is table().lookup("openai", "gpt-4o")
 
 
+def test_labels_have_the_models_that_only_a_pattern_prices() -> None:
+    labels = table().labels()
+    assert {"gpt-4o", "claude-sonnet-4-6*", "claude-haiku-4-5*"} <= labels
+    assert all(label.rstrip("*") and label.count("*") <= 1 for label in labels)
+
+
 def test_lookup_of_more_names_than_are_remembered_still_finds_prices() -> None:
     fresh = PriceTable.from_json(DATA.read_bytes())
     for number in range(MAX_REMEMBERED_NAMES + 10):
