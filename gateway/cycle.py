@@ -23,6 +23,7 @@ class Cycle(RequestResponseCycle):
     """Passes one ASGI answer to its transport. What uvicorn keeps in its attributes means the same here."""
 
     head: bytes = b""
+    ends_with_connection: bool = False  # nothing else tells a client of HTTP/1.0 where a body without a length ends
     is_mid_stream: bool = False  # the head and a first chunk are out, and more will follow
     sent: asyncio.Future[None]  # done, and shared by all: what to await where there is nothing to wait for
 
@@ -62,7 +63,7 @@ class Cycle(RequestResponseCycle):
             self.response_started = True
             self.waiting_for_100_continue = False
             self.head = self._render_head(message["status"], message.get("headers", ()))
-            if self.chunked_encoding:  # else its length is known, so that all of it is there to follow
+            if self.chunked_encoding or self.ends_with_connection:  # else its length is known, so that all of it is there to follow
                 asyncio.get_running_loop().call_soon(self._flush)
         else:
             raise RuntimeError(f"ASGI message {message['type']} does not belong here.")
@@ -81,8 +82,11 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in BODILESS:
-            self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
+            if self.scope["http_version"] == "1.0":
+                self.ends_with_connection = True
+            else:
+                self.chunked_encoding = True
+                lines.append(b"transfer-encoding: chunked\r\n")
         head = b"".join(lines)
         if not head.count(b"\n") == head.count(b"\r") == len(lines) or head.find(b"\0") >= 0:
             raise RuntimeError("A header of the answer has a line end or a NUL in it.")
@@ -97,6 +101,8 @@ class Cycle(RequestResponseCycle):
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more:
                 framed += b"0\r\n\r\n"
+        elif self.ends_with_connection:
+            framed = body
         else:
             framed = body
             self.expected_content_length -= len(body)

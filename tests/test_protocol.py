@@ -254,6 +254,23 @@ async def test_upgrade_is_never_made_and_the_request_served_plainly(protocol: by
         assert answer.count(b"HTTP/1.1") == 1
 
 
+async def stream_hello(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer in pieces, without telling how many bytes they are."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for piece in (b"he", b"", b"ll", b"o"):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+@pytest.mark.parametrize("kept", [b"", b"Connection: keep-alive\r\n"])
+async def test_client_of_http_1_0_gets_a_stream_without_chunks_and_the_connections_end(kept: bytes) -> None:
+    """It knows no chunks: their sizes would stand in its answer (RFC 9112, 6.1)."""
+    async with running(ServedApp(stream_hello)) as served:
+        answer = await served.exchange(b"GET / HTTP/1.0\r\n%b\r\n" % kept)
+        assert b"transfer-encoding" not in answer
+        assert answer.endswith(b"\r\n\r\nhello")
+
+
 async def test_garbage_behind_a_running_request_leaves_its_answer_whole() -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
