@@ -63,7 +63,9 @@ class Cycle(RequestResponseCycle):
             self.response_started = True
             self.waiting_for_100_continue = False
             self.head = self._render_head(message["status"], message.get("headers", ()))
-            if self.chunked_encoding or self.ends_with_connection:  # else its length is known, so that all of it is there to follow
+            if (
+                self.chunked_encoding or self.ends_with_connection
+            ):  # else its length is known, so that all of it is there to follow
                 asyncio.get_running_loop().call_soon(self._flush)
         else:
             raise RuntimeError(f"ASGI message {message['type']} does not belong here.")

@@ -1,6 +1,7 @@
 """The headers of an answer: the provider's, less what is not the client's business, and our own."""
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 
 from gateway.core.limits import REQUESTS, TOKEN_METRICS, Standing, period_end
 from gateway.core.money import render_usd
@@ -44,11 +45,14 @@ def limit_headers(standings: Sequence[Standing], now: float) -> RawHeaders:
 
 
 def _limit_headers(word: bytes, standing: Standing, now: float) -> RawHeaders:
-    return [
+    headers = [
         (b"x-ratelimit-limit-" + word, b"%d" % standing.limit.amount),
         (b"x-ratelimit-remaining-" + word, b"%d" % max(standing.remaining, 0)),
-        (b"x-ratelimit-reset-" + word, _reset(standing, now)),
     ]
+    end = period_end(standing.limit.interval, standing.period_start)
+    if end is not None:  # a limit for good begins anew at no time
+        headers.append((b"x-ratelimit-reset-" + word, _reset(end - now)))
+    return headers
 
 
 def cost_header(cost_nano_usd: int | None) -> RawHeaders:
@@ -56,14 +60,15 @@ def cost_header(cost_nano_usd: int | None) -> RawHeaders:
     return [] if cost_nano_usd is None else [(b"x-gateway-cost-usd", render_usd(cost_nano_usd).encode())]
 
 
-def _reset(standing: Standing, now: float) -> bytes:
-    """Render the time until the period ends as a Go duration, as OpenAI does: "59.3s", "6m0s", "71h30m0s"."""
-    end = period_end(standing.limit.interval, standing.period_start)
-    seconds = max(end - now, 0.0) if end is not None else 0.0
-    if seconds < 1:
-        return b"%dms" % int(seconds * 1000)
-    if seconds < 60:
-        return f"{seconds:.3f}".rstrip("0").rstrip(".").encode() + b"s"
-    minutes, rest = divmod(int(seconds), 60)
+def _reset(seconds: float) -> bytes:
+    """Render a time as a Go duration, as OpenAI does: "59.3s", "6m0s", "71h30m0s". Rounded up: who waits so long must
+    not come too early.
+    """
+    milliseconds = ceil(max(seconds, 0.0) * 1000)
+    if milliseconds < 1000:
+        return b"%dms" % milliseconds
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".").encode() + b"s"
+    minutes, rest = divmod(ceil(milliseconds / 1000), 60)
     hours, minutes = divmod(minutes, 60)
     return (b"%dh" % hours if hours else b"") + b"%dm%ds" % (minutes, rest)

@@ -13,7 +13,8 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 from sqlalchemy import Connection
 
-from gateway.core.limits import Interval, Limit, Metric, Scope
+from gateway.core.limits import Interval, Limit, Metric, Scope, Standing
+from gateway.proxy.reply_headers import limit_headers
 from gateway.settings import CatalogSettings
 from gateway.store import limit_opening
 from tests.events import JSON, completion, response, usage
@@ -203,6 +204,35 @@ async def test_answers_and_refusals_carry_the_callers_tightest_limits(gateway: R
     assert refused.headers["x-ratelimit-limit-requests"] == "2"
     assert refused.headers["x-ratelimit-remaining-requests"] == "0"
     assert "x-ratelimit-reset-requests" in refused.headers
+
+
+async def test_limit_for_good_says_no_moment_at_which_it_begins_anew(gateway: RunningGateway) -> None:
+    gateway.provider.chat("Hello")
+    key = await gateway.key(limits=[(Metric.REQUESTS, Interval.LIFETIME, 1)])
+    for status in (200, 429):
+        answer = await gateway.chat(key)
+        assert answer.status_code == status
+        assert answer.headers["x-ratelimit-remaining-requests"] == "0"
+        assert "x-ratelimit-reset-requests" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        (0.0002, b"1ms"),
+        (0.25, b"250ms"),
+        (0.9995, b"1s"),
+        (47.3181, b"47.319s"),
+        (59.9999, b"1m0s"),
+        (3_599.5, b"1h0m0s"),
+        (32_505.08, b"9h1m46s"),
+    ],
+)
+def test_time_to_a_reset_is_rounded_up(left: float, told: bytes) -> None:
+    """Who comes back as told must not be too early."""
+    limit = Limit("lim_1", Scope.API_KEY, "key_1", Metric.REQUESTS, Interval.DAY, 1)
+    headers = dict(limit_headers([Standing(limit, period_start=0, used=0, held=0)], 86_400 - left))
+    assert headers[b"x-ratelimit-reset-requests"] == told
 
 
 CAPPED: list[tuple[str, str, str, dict[str, Any]]] = [
