@@ -161,14 +161,11 @@ async def test_waits_for_a_slow_database_end_together_within_five_seconds(
         kept = ProviderObject("main", "resp_1", "proj_1", "key_1", "responses", 1)
         await first.change(lambda connection: provider_objects.record(connection, [kept]))
 
-        async def warmed(gateway: RunningGateway) -> None:
-            assert (await gateway.chat(warm)).status_code == 200
-
         for _, gateway, _ in sites[: len(SLOWNESSES)]:
-            await warmed(gateway)
+            await served(partial(gateway.chat, warm))
         await first.key()  # what those know is out of date, the others know better
         for _, gateway, _ in sites[len(SLOWNESSES) :]:
-            await warmed(gateway)
+            await served(partial(gateway.chat, warm))
         for relay, _, slowness in sites:
             if slowness is None:
                 relay.blackhole()
