@@ -65,8 +65,8 @@ class Known:
             self.counters[key] = found if change is None else Counts(found.used + change.used, found.held + change.held)
 
     def was_right(self) -> None:
-        """Guess again at once."""
-        self._wrong = 0
+        """Guess again at once. One lucky guess between others' changes does not undo what the wrong ones told."""
+        self._wrong = max(0, self._wrong - 1)
 
     def was_wrong(self) -> None:
         """Rest for twice as many batches as the last time."""

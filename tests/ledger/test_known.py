@@ -35,7 +35,7 @@ def known_counters() -> Known:
     return known
 
 
-def test_wrong_guesses_make_it_guess_ever_more_seldom_and_a_right_one_at_once_again() -> None:
+def test_wrong_guesses_make_it_guess_ever_more_seldom_and_each_right_one_takes_one_back() -> None:
     known = known_counters()
     batch = Batch([books.reservation("req_1", (), 1)])
     rests = []
@@ -45,6 +45,11 @@ def test_wrong_guesses_make_it_guess_ever_more_seldom_and_a_right_one_at_once_ag
         rests.append(next(number for number in count() if known.expect(batch, NOW_US) is not None))
     assert rests == [1, 3, 7, 15, 31, 63, LONGEST_REST, LONGEST_REST]
     known.was_right()
+    assert known.expect(batch, NOW_US) is not None
+    known.was_wrong()
+    assert next(number for number in count() if known.expect(batch, NOW_US) is not None) == LONGEST_REST
+    for _ in range(8):
+        known.was_right()
     known.was_wrong()
     assert known.expect(batch, NOW_US) is None
     assert known.expect(batch, NOW_US) is not None
