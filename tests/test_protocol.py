@@ -126,7 +126,7 @@ async def test_what_is_no_body_is_bounded_behind_the_headers_too(flood: bytes) -
     async def endpoint(_scope: Scope, receive: Receive, _send: Send) -> None:
         await read_body(receive)
 
-    async with running(ServedApp(endpoint), ConnectionBounds(linger_seconds=0.1)) as served:
+    async with running(ServedApp(endpoint), ConnectionBounds(linger_seconds=PATIENCE_SECONDS)) as served:
         assert (await served.exchange(CHUNKED + flood)).startswith(b"HTTP/1.1 431 ")
 
 
