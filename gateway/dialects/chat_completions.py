@@ -29,6 +29,7 @@ class Request(msgspec.Struct, gc=False):
     n: Choices | None = None
     service_tier: str | None = None
     web_search_options: dict[str, object] | None = None
+    audio: object = None
 
 
 class Function(msgspec.Struct, gc=False):
@@ -44,6 +45,12 @@ class ToolCall(msgspec.Struct, gc=False):
     function: Function | None = None
 
 
+class Audio(msgspec.Struct, gc=False):
+    """What the model said; the provider keeps it for a while, so that a later message can be the id alone."""
+
+    id: str | None = None
+
+
 class Message(msgspec.Struct, gc=False):
     """A message or a delta: everything in it that the model wrote."""
 
@@ -53,6 +60,7 @@ class Message(msgspec.Struct, gc=False):
     reasoning: str | None = None
     tool_calls: list[ToolCall] | None = None
     function_call: Function | None = None
+    audio: Audio | None = None
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -94,7 +102,7 @@ class ChatCompletions:
     dialect = OPENAI
     method = "POST"
     # "usage":null stands on every chunk of a stream that was asked for usage; these are what else usage looks like.
-    signs = (b'"usage":{', b'"usage": {', b'"usage" ', b"[DONE]", b'"error"')
+    signs = (b'"usage":{', b'"usage": {', b'"usage" ', b"[DONE]", b'"error"', b'"audio":')
 
     def path(self, call: Call) -> str:
         """Return the path below the upstream's base URL."""
@@ -121,6 +129,7 @@ class ChatCompletions:
             text_only=plain and asked.web_search_options is None,
             has_audio=not plain and body.find(b"audio") >= 0,
             references=() if plain else references_in(body, ("messages",)),
+            makes="" if asked.audio is None else "audio",
             costs=asked.web_search_options is not None or "-search-" in model,  # no answer tells of the search
         )
 
@@ -157,12 +166,20 @@ class ChatCompletions:
 
 def _reading(answer: Answer, *, reads_text: bool) -> Reading:
     block = answer.usage or (answer.x_groq.usage if answer.x_groq else None)
+    said = tuple(filter(None, map(_audio_id, answer.choices or ())))
     return Reading(
         usage=usage_from(block, answer.service_tier),
         usage_only=block is not None and answer.choices == [] and not answer.error,
         error=bool(answer.error),
         text="".join(map(_text, answer.choices)) if reads_text and answer.choices else "",
+        object_id=said[0] if said else None,
+        items=said,
     )
+
+
+def _audio_id(choice: Choice) -> str | None:
+    message = choice.delta or choice.message
+    return message.audio.id if message is not None and message.audio is not None else None
 
 
 def _text(choice: Choice) -> str:
