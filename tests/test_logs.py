@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.logs import MAX_LINE_BYTES, Field, Log, Scrubber, configure
+from tests.patience import PATIENCE_SECONDS
 
 CANARY = "canary-value-of-a-provider-key"
 
@@ -24,7 +25,7 @@ def routed_logging(path: Path, secrets: tuple[str, ...] = (), level: str = "info
         try:
             yield log
         finally:
-            log.close()
+            log.close(PATIENCE_SECONDS)
             logging.captureWarnings(False)
             root.handlers[:], root.level = before
 
@@ -149,7 +150,7 @@ def test_lines_of_two_writers_on_one_pipe_do_not_mix(tmp_path: Path) -> None:
         for log in logs:
             log.event({"event": "request", "number": number, "padding": "x" * 50})
     for log in logs:
-        log.close()
+        log.close(PATIENCE_SECONDS)
     os.close(writing)
     with open(reading, encoding="utf-8") as pipe:
         assert sorted(json.loads(line)["number"] for line in pipe) == sorted([*range(200), *range(200)])

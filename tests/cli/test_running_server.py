@@ -8,6 +8,7 @@ import httpx
 
 from gateway.store.engine import is_sqlite, sqlite_path
 from tests.cli.shell import ADMIN_KEY, Shell
+from tests.ledger.books import reading
 from tests.patience import PATIENCE_SECONDS
 from tests.provider import Provider
 
@@ -18,6 +19,13 @@ async def call(client: httpx.AsyncClient, key: str) -> httpx.Response:
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
     headers = {"authorization": f"Bearer {key}"}
     return await client.post("/v1/chat/completions", json=body, headers=headers)
+
+
+async def booked(shell: Shell) -> None:
+    """Wait until a call is on the books."""
+    async with reading(shell.variables["GATEWAY_DATABASE_URL"]) as reader, asyncio.timeout(PATIENCE_SECONDS):
+        while not await reader.one("SELECT count(*) FROM usage"):  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.01)
 
 
 async def test_change_on_the_command_line_binds_the_next_call(team_shell: Shell, provider: Provider) -> None:
@@ -36,6 +44,7 @@ async def test_change_on_the_command_line_binds_the_next_call(team_shell: Shell,
         httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_SECONDS) as client,
     ):
         assert (await call(client, key)).status_code == 200
+        await booked(team_shell)  # a limit opens with what is in the database, and the spool may be quicker
         await team_shell.ask("limits", "create", "requests:day:1", "--key", id)
         refused = await call(client, key)
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_exhausted")
