@@ -17,6 +17,8 @@ from typing import Any
 from tests.patience import PATIENCE_SECONDS
 
 PROGRAMS = "initdb", "pg_ctl"
+PORTS = range(21_000, 32_000)
+"""None that the kernel gives to anybody who asks for any, as it did while the server's files are made or it is down."""
 BECOMES: tuple[str, ...] = ("postgres", "nobody")
 SETTINGS = """
 listen_addresses = '127.0.0.1'
@@ -92,12 +94,19 @@ class Cluster:
             return subprocess.CompletedProcess(command, ran.returncode, b"", printed.read())
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 @asynccontextmanager
 async def cluster(user: str) -> AsyncIterator[Cluster]:
     """Run a server as that user; it is gone afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = next(filter(_is_free, PORTS))
     with tempfile.TemporaryDirectory(prefix="gateway-cluster-", ignore_cleanup_errors=True) as name:
         if not os.geteuid():
             shutil.chown(name, user)
