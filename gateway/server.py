@@ -32,6 +32,7 @@ from uvicorn.lifespan.on import LifespanOn
 from uvicorn.loops.auto import auto_loop_factory
 from uvicorn.server import ServerState
 
+from gateway.acceptor import Acceptor
 from gateway.cycle import RawHeaders, Refusal
 from gateway.protocol import ConnectionBounds, Guard, GuardedProtocol
 from gateway.supervisor import DRAIN, HURRY, READY, RELOAD, Supervisor
@@ -82,7 +83,7 @@ class ServerSettings:
     drain_delay_seconds: float = 5.0
     drain_timeout_seconds: float = 600.0
     end_seconds: float = 10.0
-    backlog: int = 2048
+    backlog: int = 16_384  # or as many as the kernel allows: who finds no room asks again after 1, 3 and 7 s
     sweep_seconds: float = 1.0  # how exactly deadlines are kept
 
 
@@ -176,20 +177,20 @@ class Server:
         loop = asyncio.get_running_loop()
         guard = Guard(self._settings.bounds, self._settings.trusted_proxies, loop, app.turn_away)
         async with self._swept(guard):
-            server = await loop.create_server(
+            acceptor = Acceptor(
+                listener,
                 lambda: GuardedProtocol(guard, config, self._state, lifespan.state, loop),
-                sock=listener,
-                ssl=config.ssl,
-                backlog=self._settings.backlog,
-                ssl_handshake_timeout=self._settings.bounds.header_seconds if config.ssl else None,
+                context=config.ssl,
+                handshake_seconds=self._settings.bounds.header_seconds if config.ssl else None,
             )
+            acceptor.open(self._settings.backlog)
             host, port = listener.getsockname()[:2]
             self._on_ready(host, port)
             await self._stopping.wait()
             guard.draining = True
             app.on_drain()
             await self._unless_hurried(asyncio.sleep(self._settings.drain_delay_seconds))
-            server.close()
+            acceptor.close()
             for connection in list(self._state.connections):
                 connection.shutdown()
             await self._unless_hurried(self._idle(self._settings.drain_timeout_seconds))
