@@ -88,9 +88,10 @@ class Meter:
     def look_at_rest(self) -> None:
         """Take the figures of an event that was cut behind its data: nobody is sent it, but the provider has told them.
 
-        For a stream that is over; of one that ended in order nothing is left.
+        For a stream that is over; of one that ended in order nothing is left. In an array nothing can be: an element is
+        whole with its last brace, and how to close the array depends on what was passed on of it.
         """
-        if rest := self._buffer.rest():
+        if self.array is None and (rest := self._buffer.rest()):
             self._note(self._format.read_event(self._data_of(rest)))
 
     def delivered(self) -> int:

@@ -142,7 +142,8 @@ class Relay:
         exchange.failed, exchange.is_over = reading.error, reading.is_over
         exchange.files, exchange.items, exchange.shown = reading.files, reading.items, reading.shown
         is_told = reading.usage is not None and not reading.usage.lacks_output
-        if not is_told and exchange.call is not None and not (exchange.call.is_free and reading is NOTHING):
+        # Of a call that has no output, what cannot be read is none either.
+        if not is_told and exchange.call is not None and not (exchange.call.output_cap == 0 and reading is NOTHING):
             exchange.answer_text = body.decode(errors="replace") if reading is NOTHING else reading.text
         if exchange.call is not None and exchange.call.is_free:
             await conclude_seen(self._till, exchange)
